@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The one error type of the public API, made of one enum per stage.
+
+use std::fmt;
+
+use rustix::io::Errno;
+
+use crate::apply::ApplyError;
+use crate::decompress::DecompressError;
+use crate::digest::DigestError;
+use crate::layer::LayerError;
+use crate::limits::LimitExceeded;
+use crate::options::OptionsError;
+use crate::probe::ProbeError;
+use crate::report::Report;
+use crate::resolve::ResolveError;
+use crate::source::SourceError;
+use crate::tar::TarError;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, for a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum ErrorKind {
+    /// Options, root or source make no sense.
+    InvalidArgument = 1,
+    /// Reading the layer failed.
+    Source = 2,
+    /// The compressed stream is damaged or cut short.
+    Corrupt = 3,
+    /// The tar archive is malformed or cut short.
+    Archive = 4,
+    /// The archive is well-formed but asks for what no layer may.
+    Layer = 5,
+    /// The blob or its content is not the expected one.
+    Digest = 6,
+    /// A limit was exceeded.
+    Limit = 7,
+    /// The file system refused an operation.
+    Filesystem = 8,
+    /// The caller cancelled.
+    Cancelled = 9,
+    /// A callback of the caller failed.
+    Callback = 10,
+    /// A defect in this library; the process goes on.
+    Panic = 11,
+    /// This kernel, file system or combination of options cannot do what was asked.
+    Unsupported = 12,
+}
+
+/// The failure of one stage.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Decompress(#[from] DecompressError),
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+    #[error(transparent)]
+    Tar(#[from] TarError),
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    #[error(transparent)]
+    Limit(#[from] LimitExceeded),
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The caller's filter callback failed.
+    #[error("filter callback: {0}")]
+    Filter(Errno),
+    #[error("cancelled")]
+    Cancelled,
+    #[error("internal error: {0}")]
+    Panic(String),
+}
+
+/// Which entry of the archive an error is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Counted from 0, metadata entries not counted.
+    pub entry: u64,
+    /// The name as it stands in the archive; empty if it could not be read.
+    pub path: Vec<u8>,
+    /// Where the entry starts in the uncompressed archive, in bytes.
+    pub offset: u64,
+}
+
+/// Why an operation failed, with the entry and the offset where there is one.
+///
+/// `entry 412 "usr/bin/su" at 1536000: fchmodat 04755: Operation not permitted`
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    cause: Cause,
+    place: Option<Place>,
+    report: Option<Report>,
+}
+
+impl Error {
+    pub fn kind(&self) -> ErrorKind {
+        self.0.cause.verdict().0
+    }
+
+    /// The errno that a C caller gets, positive.
+    pub fn errno(&self) -> Errno {
+        self.0.cause.verdict().1
+    }
+
+    pub fn cause(&self) -> &Cause {
+        &self.0.cause
+    }
+
+    pub fn place(&self) -> Option<&Place> {
+        self.0.place.as_ref()
+    }
+
+    /// What had been done when it failed; always [`partial`](Report::partial).
+    pub fn report(&self) -> Option<&Report> {
+        self.0.report.as_ref()
+    }
+
+    /// The first place stands: it is the one nearest to the failure.
+    pub(crate) fn at(mut self, place: impl FnOnce() -> Place) -> Error {
+        if self.0.place.is_none() {
+            self.0.place = Some(place());
+        }
+        self
+    }
+
+    pub(crate) fn with_report(mut self, report: Report) -> Error {
+        self.0.report = Some(report);
+        self
+    }
+}
+
+impl<C: Into<Cause>> From<C> for Error {
+    fn from(cause: C) -> Error {
+        Error(Box::new(Inner { cause: cause.into(), place: None, report: None }))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.0.place {
+            let path = place.path.escape_ascii();
+            write!(f, "entry {} \"{path}\" at {}: ", place.entry, place.offset)?;
+        }
+        self.0.cause.fmt(f)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.0.cause)
+    }
+}
+
+impl Cause {
+    /// The table from failure to kind and errno.
+    fn verdict(&self) -> (ErrorKind, Errno) {
+        use ErrorKind as K;
+        match self {
+            Cause::Options(
+                OptionsError::Root { errno, .. } | OptionsError::Lower { errno, .. },
+            ) => (K::InvalidArgument, *errno),
+            Cause::Options(_) => (K::InvalidArgument, Errno::INVAL),
+            Cause::Source(SourceError::Callback(errno)) => (K::Callback, *errno),
+            Cause::Source(SourceError::Cancelled) | Cause::Cancelled => {
+                (K::Cancelled, Errno::CANCELED)
+            }
+            Cause::Source(error) => (K::Source, error.errno()),
+            Cause::Decompress(_) => (K::Corrupt, Errno::BADMSG),
+            Cause::Digest(_) => (K::Digest, Errno::BADMSG),
+            Cause::Tar(_) => (K::Archive, Errno::BADMSG),
+            Cause::Layer(error) => error.verdict(),
+            Cause::Limit(_) => (K::Limit, Errno::FBIG),
+            Cause::Resolve(error) => (K::Filesystem, error.errno()),
+            Cause::Apply(error) => (K::Filesystem, error.errno()),
+            Cause::Probe(error) => (K::Filesystem, error.errno()),
+            Cause::Filter(errno) => (K::Callback, *errno),
+            Cause::Panic(_) => (K::Panic, Errno::NOTRECOVERABLE),
+        }
+    }
+}

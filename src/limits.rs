@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How much a layer may ask for before it is refused.
+
+/// Bounds on what one layer may contain or make.
+///
+/// The defaults are far above every real image and far below what a decompression bomb needs.
+/// Reaching a limit fails the unpack with [`ErrorKind::Limit`](crate::ErrorKind::Limit).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Entries in the archive, metadata entries not counted.
+    pub entries: u64,
+    /// Uncompressed bytes: the archive and, separately, the logical size of all files together,
+    /// so that a sparse file cannot claim more than a plain one.
+    pub bytes: u64,
+    /// Uncompressed bytes per compressed byte, looked at once [`RATIO_FLOOR`] bytes came out.
+    pub ratio: u64,
+    /// Bytes in a name or a link target.
+    pub path_bytes: usize,
+    /// Components in a name.
+    pub path_depth: usize,
+    /// Bytes of all xattr names and values of one entry.
+    pub xattr_bytes: usize,
+    /// Bytes of decompression window that a zstd frame may ask for, as a power of two.
+    pub zstd_window_log: u32,
+}
+
+/// Output below this size is never a bomb, whatever its ratio.
+pub const RATIO_FLOOR: u64 = 1 << 30;
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            entries: 10_000_000,
+            bytes: 1 << 40,
+            // A bomb made of DEFLATE nears 1032, one of zstd goes far beyond; disk images that are
+            // mostly zeros stay below.
+            ratio: 400,
+            // PATH_MAX: longer names could be made here, but no program could open them.
+            path_bytes: 4_096,
+            path_depth: 512,
+            xattr_bytes: 1 << 20,
+            // RFC 8878 asks decoders for 8 MiB; `zstd --ultra -22` and `--long` write 128 MiB.
+            zstd_window_log: 27,
+        }
+    }
+}
+
+/// Which limit a layer exceeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LimitExceeded {
+    #[error("more than {0} entries")]
+    Entries(u64),
+    #[error("more than {0} uncompressed bytes")]
+    Bytes(u64),
+    #[error("decompresses to more than {0} times its size")]
+    Ratio(u64),
+    #[error("path of {got} bytes, the limit is {limit}")]
+    PathBytes { got: usize, limit: usize },
+    #[error("path of {got} components, the limit is {limit}")]
+    PathDepth { got: usize, limit: usize },
+    #[error("{got} bytes of xattrs, the limit is {limit}")]
+    XattrBytes { got: usize, limit: usize },
+}

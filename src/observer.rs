@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How a caller watches an unpack, and declines entries.
+
+use rustix::io::Errno;
+
+use crate::report::{EntryCounts, SkipReason};
+use crate::tar::Entry;
+
+/// Callbacks of one unpack. All of them run on the thread that called it, and only there.
+pub trait Observer {
+    /// Whether [`filter`](Observer::filter) is to be asked. It costs a turn between two threads
+    /// for each entry, so the default is no.
+    fn filters(&self) -> bool {
+        false
+    }
+
+    /// Whether to apply this entry; whiteouts and opaque markers are asked about too.
+    fn filter(&mut self, _entry: &Entry) -> Result<bool, Errno> {
+        Ok(true)
+    }
+
+    /// Called some ten times a second while the unpack goes on, and once at its end.
+    fn progress(&mut self, _progress: &Progress) {}
+
+    /// Something was left out; the report has the count of each reason.
+    fn warning(&mut self, _warning: &Warning) {}
+}
+
+/// Observes nothing.
+impl Observer for () {}
+
+/// How far an unpack has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the blob that were read.
+    pub blob_bytes: u64,
+    /// Size of the blob, where the source tells.
+    pub blob_size: Option<u64>,
+    /// Bytes that came out of the decompressor.
+    pub layer_bytes: u64,
+    pub entries: EntryCounts,
+}
+
+/// One thing that was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    pub reason: SkipReason,
+    pub entry: u64,
+    /// The entry's name as it stands in the archive.
+    pub path: Vec<u8>,
+    /// The xattr's name, where the reason is about one.
+    pub detail: Vec<u8>,
+}

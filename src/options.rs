@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the caller asks for. Every default is the safe choice.
+
+use std::path::PathBuf;
+
+use crate::cancel::Cancel;
+use crate::digest::Digest;
+use crate::limits::Limits;
+
+/// How whiteouts and opaque directories become visible in the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Whiteouts delete from the directory: a plain root file system, or a mount of the parents.
+    #[default]
+    Directory,
+    /// The root is an overlay upper directory: 0:0 devices and `trusted.overlay.opaque`.
+    Overlay,
+    /// The same with `user.overlay.opaque`, for overlay mounts in a user namespace.
+    OverlayUserxattr,
+}
+
+/// The directories of the parent layers, in overlay modes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Lowers {
+    /// Not known: every whiteout is written, since a parent may have the name.
+    #[default]
+    Unknown,
+    /// Exactly these, topmost first as in overlay's `lowerdir`; empty for a bottom layer.
+    Known(Vec<PathBuf>),
+}
+
+/// Digests that the blob must have, checked before success is reported.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Expect {
+    /// Digest of the blob as it is read, compressed or not.
+    pub blob: Option<Digest>,
+    /// Digest of the uncompressed archive: the layer's diffID.
+    pub diff_id: Option<Digest>,
+}
+
+/// What becomes of the owners in the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Owners {
+    /// As they are in the archive.
+    #[default]
+    Keep,
+    /// Shifted through ranges; an id outside of all ranges fails the unpack.
+    Map { uids: Vec<IdRange>, gids: Vec<IdRange> },
+    /// No chown: everything belongs to the calling process.
+    Ignore,
+}
+
+/// `count` ids from `container` on become those from `host` on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdRange {
+    pub container: u32,
+    pub host: u32,
+    pub count: u32,
+}
+
+/// What becomes of block and character devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Devices {
+    /// Made where the kernel allows it; skipped and reported in a user namespace, where mknod(2)
+    /// never is.
+    #[default]
+    Create,
+    /// Skipped and reported.
+    Skip,
+}
+
+/// What is on disk when unpack returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sync {
+    /// Whatever the kernel has written by then.
+    #[default]
+    None,
+    /// fsync(2) of every file and directory made.
+    Files,
+    /// One syncfs(2) of the root's file system.
+    Filesystem,
+}
+
+/// Everything that [`unpack`](crate::unpack) can be told.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub mode: Mode,
+    pub lowers: Lowers,
+    pub expect: Expect,
+    /// Worker threads: 0 chooses by the number of CPUs, 1 decompresses and writes on one thread.
+    pub threads: usize,
+    pub limits: Limits,
+    pub owners: Owners,
+    pub devices: Devices,
+    pub sync: Sync,
+    /// Cancelling this from any thread ends the unpack with [`ErrorKind::Cancelled`].
+    ///
+    /// [`ErrorKind::Cancelled`]: crate::ErrorKind::Cancelled
+    pub cancel: Option<Cancel>,
+}
+
+/// Options that contradict each other or the machine.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OptionsError {
+    #[error("lower directories are for the overlay modes; a directory has its parents inside")]
+    LowersInDirectoryMode,
+    #[error("lower directory {}: {errno}", path.display())]
+    Lower { path: PathBuf, errno: rustix::io::Errno },
+    #[error("root {}: {errno}", path.display())]
+    Root { path: PathBuf, errno: rustix::io::Errno },
+    #[error("owner ranges that overlap or pass the last id")]
+    Ranges,
+    #[error("zstd window of 2^{0} bytes: 2^10 to 2^31 are possible")]
+    ZstdWindow(u32),
+    #[error("{0} threads: at most {max}", max = MAX_THREADS)]
+    Threads(usize),
+}
+
+/// More would only wait for each other.
+pub const MAX_THREADS: usize = 1024;
+
+impl Options {
+    /// Refuses what cannot be meant, before anything is opened.
+    pub(crate) fn check(&self) -> Result<(), OptionsError> {
+        if self.mode == Mode::Directory && self.lowers != Lowers::Unknown {
+            return Err(OptionsError::LowersInDirectoryMode);
+        }
+        if let Owners::Map { uids, gids } = &self.owners {
+            if !IdRange::disjoint(uids) || !IdRange::disjoint(gids) {
+                return Err(OptionsError::Ranges);
+            }
+        }
+        if !(10..=31).contains(&self.limits.zstd_window_log) {
+            return Err(OptionsError::ZstdWindow(self.limits.zstd_window_log));
+        }
+        if self.threads > MAX_THREADS {
+            return Err(OptionsError::Threads(self.threads));
+        }
+        Ok(())
+    }
+}
+
+impl IdRange {
+    /// The host's id for `id`, if it lies in one of the ranges.
+    pub(crate) fn map(ranges: &[IdRange], id: u32) -> Option<u32> {
+        let range = ranges.iter().find(|r| id >= r.container && id - r.container < r.count)?;
+        Some(range.host + (id - range.container))
+    }
+
+    /// No id is in two ranges, on either side, and none reaches (uid_t)-1, which means "no id".
+    fn disjoint(ranges: &[IdRange]) -> bool {
+        let spans = |start: fn(&IdRange) -> u32| {
+            let mut spans: Vec<(u64, u64)> =
+                ranges.iter().map(|r| (start(r).into(), u64::from(r.count))).collect();
+            spans.sort_unstable();
+            spans.iter().all(|(start, count)| start + count <= u64::from(u32::MAX))
+                && spans.windows(2).all(|w| w[0].0 + w[0].1 <= w[1].0)
+        };
+        spans(|r| r.container) && spans(|r| r.host)
+    }
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What an unpack did, and what it left out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::digest::Digest;
+
+/// What happened, field by field. [`Report::to_json`] has the same fields under the same names.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Report {
+    /// The layer was not applied to its end: the unpack failed or was cancelled, and the root
+    /// holds only a part of it.
+    pub partial: bool,
+    pub entries: EntryCounts,
+    /// Whiteout entries read, needed or not.
+    pub whiteouts: u64,
+    /// Directories made opaque by a marker or by a whiteout of the same name.
+    pub opaque_directories: u64,
+    /// Parent directories that no entry of the layer describes.
+    pub implied_directories: u64,
+    /// Lower files that a hardlink brought into the upper directory.
+    pub copied_up: u64,
+    pub bytes: Bytes,
+    /// How the blob was compressed.
+    pub compression: Compression,
+    /// Digest of the blob as read; none if the blob was not read to its end.
+    pub blob_digest: Option<Digest>,
+    /// Digest of the uncompressed archive; none if it was not read to its end.
+    pub diff_id: Option<Digest>,
+    /// What was left out, by reason.
+    pub skipped: Skips,
+    pub seconds: StageTimes,
+}
+
+/// Entries applied, by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct EntryCounts {
+    /// Entries in the archive, whiteouts, markers and skipped ones included.
+    pub total: u64,
+    pub files: u64,
+    pub directories: u64,
+    pub symlinks: u64,
+    pub hardlinks: u64,
+    pub fifos: u64,
+    pub devices: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Bytes {
+    /// The blob as read.
+    pub blob: u64,
+    /// The uncompressed archive, bytes after its end marker included.
+    pub layer: u64,
+    /// Contents of regular files as written, holes not counted.
+    pub files: u64,
+}
+
+/// How a blob is compressed, as its first bytes tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    #[default]
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// Where the time went. Stages overlap, so their sum may exceed `wall`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct StageTimes {
+    /// From the call to the return.
+    #[serde(serialize_with = "seconds")]
+    pub wall: Duration,
+    /// Reading the source and decompressing it.
+    #[serde(serialize_with = "seconds")]
+    pub decompress: Duration,
+    /// Hashing the uncompressed archive.
+    #[serde(serialize_with = "seconds")]
+    pub digest: Duration,
+    /// Interpreting entries and making files.
+    #[serde(serialize_with = "seconds")]
+    pub apply: Duration,
+    /// Waiting for the disk, as [`Sync`](crate::Sync) asked.
+    #[serde(serialize_with = "seconds")]
+    pub sync: Duration,
+}
+
+fn seconds<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(time.as_secs_f64())
+}
+
+/// Why something in the layer was left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u32)]
+pub enum SkipReason {
+    /// A `trusted.*` xattr: an archive must not set what the kernel trusts.
+    TrustedXattr = 1,
+    /// An xattr that overlayfs keeps for itself, such as `user.overlay.opaque`.
+    OverlayXattr = 2,
+    /// A `user.*` xattr on a symlink, device or FIFO, which xattr(7) rules out.
+    XattrOnSpecial = 3,
+    /// An xattr that this file system or namespace does not support.
+    XattrUnsupported = 4,
+    /// A `.wh..wh.*` name that is aufs's own bookkeeping.
+    AufsMetadata = 5,
+    /// A device, in a user namespace or by [`Devices::Skip`](crate::Devices::Skip).
+    Device = 6,
+    /// An entry that the filter callback declined.
+    Filtered = 7,
+    /// A whiteout of a name that no parent has.
+    UnneededWhiteout = 8,
+}
+
+/// Counts by reason, with the first few paths of each.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Skips(BTreeMap<SkipReason, Skipped>);
+
+/// What was skipped for one reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    pub count: u64,
+    /// The first ones, at most [`Skips::EXAMPLES`]: so that a report stays small.
+    pub examples: Vec<SkipExample>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct SkipExample {
+    /// The entry's name as it stands in the archive.
+    #[serde(serialize_with = "lossy")]
+    pub path: Vec<u8>,
+    /// The xattr's name, where the reason is about one.
+    #[serde(serialize_with = "lossy", skip_serializing_if = "Vec::is_empty")]
+    pub detail: Vec<u8>,
+}
+
+fn lossy<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&String::from_utf8_lossy(bytes))
+}
+
+impl Skips {
+    /// How many examples are kept for each reason.
+    pub const EXAMPLES: usize = 8;
+
+    pub(crate) fn add(&mut self, reason: SkipReason, path: &[u8], detail: &[u8]) {
+        let skipped = self.0.entry(reason).or_default();
+        skipped.count += 1;
+        if skipped.examples.len() < Skips::EXAMPLES {
+            skipped.examples.push(SkipExample { path: path.to_vec(), detail: detail.to_vec() });
+        }
+    }
+
+    pub fn get(&self, reason: SkipReason) -> Option<&Skipped> {
+        self.0.get(&reason)
+    }
+
+    /// How many things were skipped for this reason.
+    pub fn count(&self, reason: SkipReason) -> u64 {
+        self.get(reason).map_or(0, |skipped| skipped.count)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (SkipReason, &Skipped)> {
+        self.0.iter().map(|(reason, skipped)| (*reason, skipped))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl SkipReason {
+    /// A few words for people.
+    pub fn describe(self) -> &'static str {
+        match self {
+            SkipReason::TrustedXattr => "trusted.* xattr dropped",
+            SkipReason::OverlayXattr => "overlay-private xattr dropped",
+            SkipReason::XattrOnSpecial => "user.* xattr on a symlink or special file",
+            SkipReason::XattrUnsupported => "xattr not supported here",
+            SkipReason::AufsMetadata => "aufs metadata",
+            SkipReason::Device => "device not made",
+            SkipReason::Filtered => "declined by the filter",
+            SkipReason::UnneededWhiteout => "whiteout of a name that no parent has",
+        }
+    }
+}
+
+impl Report {
+    /// The report as one JSON object. Names that are not UTF-8 appear with replacement characters.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a report has only string keys and finite numbers")
+    }
+}

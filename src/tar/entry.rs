@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One entry of an archive, after all of its headers were read.
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(u32)]
+pub enum Kind {
+    #[default]
+    File = 1,
+    Directory = 2,
+    Symlink = 3,
+    Hardlink = 4,
+    Fifo = 5,
+    CharDevice = 6,
+    BlockDevice = 7,
+}
+
+/// A time before or after 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Time {
+    pub seconds: i64,
+    /// 0 to 999,999,999, counted forward from `seconds` also where that is negative.
+    pub nanoseconds: u32,
+}
+
+/// A part of a sparse file that has data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Segment {
+    pub offset: u64,
+    pub length: u64,
+}
+
+/// One entry. Names are bytes as they stand in the archive: not yet safe, not yet interpreted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Entry {
+    /// Counted from 0; headers that only describe the next entry are not counted.
+    pub index: u64,
+    /// Where the first header of this entry starts, in bytes of the archive.
+    pub offset: u64,
+    pub name: Vec<u8>,
+    pub kind: Kind,
+    /// Target of a symlink or hardlink.
+    pub link: Vec<u8>,
+    /// Permission bits, setuid, setgid and sticky: 0 to 0o7777.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub mtime: Time,
+    /// Only where the archive has one.
+    pub atime: Option<Time>,
+    /// Logical size of a file, holes included.
+    pub size: u64,
+    /// Data of a sparse file, ascending, not overlapping and inside `size`; none for a plain file.
+    pub sparse: Option<Vec<Segment>>,
+    /// Major and minor, at most 12 and 20 bits.
+    pub device: (u32, u32),
+    /// Name and value, each name once, in the order of the archive.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
