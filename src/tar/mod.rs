@@ -13,6 +13,8 @@ mod number;
 mod pax;
 mod pending;
 mod sparse;
+#[cfg(test)]
+mod tests;
 
 use crate::error::Place;
 use crate::limits::{LimitExceeded, Limits};
@@ -21,7 +23,7 @@ pub use entry::{Entry, Kind, Segment, Time};
 pub use error::{NameFault, NumberFault, ParseError, PaxFault, Quoted, SparseFault, TarError};
 
 use header::{BLOCK, Block, Header, Role};
-use pending::{MapState, Pending, Stored};
+use pending::{Content, MapState, Pending};
 use sparse::{Map, MapText};
 
 /// Reads an archive from pieces of any size.
@@ -264,7 +266,7 @@ impl Parser {
         if self.entries == self.limits.entries {
             return Err(LimitExceeded::Entries(self.limits.entries).into());
         }
-        let Stored { size: stored, map } =
+        let Content { size: stored, map } =
             self.pending.fill(header, role, &mut self.entry, &mut self.map)?;
         self.check_limits()?;
         self.state = match map {

@@ -25,7 +25,7 @@ pub(super) struct Pending {
 
 /// What an entry has in the archive after its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stored {
+pub(super) struct Content {
     /// Bytes of data, the map of a sparse file of version 1.0 included.
     pub(super) size: u64,
     pub(super) map: MapState,
@@ -107,7 +107,7 @@ impl Pending {
         role: Role,
         entry: &mut Entry,
         map: &mut Map,
-    ) -> Result<Stored, TarError> {
+    ) -> Result<Content, TarError> {
         let offset = header.offset;
         let (own, global) = (&self.own, &self.global);
         let kind = if let Role::Entry(kind) = role { kind } else { Kind::File };
@@ -183,7 +183,7 @@ impl Pending {
         role: Role,
         entry: &mut Entry,
         map: &mut Map,
-    ) -> Result<Stored, TarError> {
+    ) -> Result<Content, TarError> {
         let offset = header.offset;
         let sparse = |fault| TarError::Sparse { offset, fault };
         let records = &mut self.own.sparse;
@@ -197,10 +197,10 @@ impl Pending {
         // have such sizes without data. GNU tar would skip data here, and so misses the headers
         // in it that Go, and this parser, see.
         if entry.kind != Kind::File {
-            return Ok(Stored { size: 0, map: MapState::Read });
+            return Ok(Content { size: 0, map: MapState::Read });
         }
         let size = self.own.size.or(Default::default()).map_or_else(|| header.size(), Ok)?;
-        let mut stored = Stored { size, map: MapState::Read };
+        let mut stored = Content { size, map: MapState::Read };
         entry.size = size;
         if role == Role::GnuSparse {
             if !header.is_gnu() {
