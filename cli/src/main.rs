@@ -32,7 +32,11 @@ fn main() -> ExitCode {
         Err(answer) if !answer.use_stderr() => print_help(&answer),
         Err(wrong) => {
             let text = wrong.render().to_string();
-            complain(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+            match text.strip_prefix("error: ") {
+                Some(message) => complain(message.trim_end()),
+                // No arguments at all: clap answers with the help.
+                None => eprint!("{text}"),
+            }
             Exit::Usage
         }
     };
