@@ -16,7 +16,7 @@ use crate::probe::ProbeError;
 use crate::report::Report;
 use crate::resolve::ResolveError;
 use crate::source::SourceError;
-use crate::tar::TarError;
+use crate::tar::{ParseError, TarError};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -147,6 +147,15 @@ impl Error {
 impl<C: Into<Cause>> From<C> for Error {
     fn from(cause: C) -> Error {
         Error(Box::new(Inner { cause: cause.into(), place: None, report: None }))
+    }
+}
+
+impl From<ParseError> for Cause {
+    fn from(error: ParseError) -> Cause {
+        match error {
+            ParseError::Tar(error) => Cause::Tar(error),
+            ParseError::Limit(limit) => Cause::Limit(limit),
+        }
     }
 }
 

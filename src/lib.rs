@@ -12,6 +12,7 @@ mod cancel;
 mod decompress;
 mod digest;
 mod error;
+mod flow;
 mod layer;
 mod limits;
 mod observer;
