@@ -77,6 +77,8 @@ pub enum Cause {
     /// The caller's filter callback failed.
     #[error("filter callback: {0}")]
     Filter(Errno),
+    #[error("start of a thread: {0}")]
+    Thread(std::io::Error),
     #[error("cancelled")]
     Cancelled,
     #[error("internal error: {0}")]
@@ -197,6 +199,9 @@ impl Cause {
             Cause::Resolve(error) => (K::Filesystem, error.errno()),
             Cause::Apply(error) => (K::Filesystem, error.errno()),
             Cause::Probe(error) => (K::Filesystem, error.errno()),
+            Cause::Thread(error) => {
+                (K::Filesystem, Errno::from_io_error(error).unwrap_or(Errno::AGAIN))
+            }
             Cause::Filter(errno) => (K::Callback, *errno),
             Cause::Panic(_) => (K::Panic, Errno::NOTRECOVERABLE),
         }

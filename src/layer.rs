@@ -24,13 +24,25 @@ pub(crate) enum Action<'p> {
     /// Attributes of the root itself.
     Root,
     /// A file, directory, symlink, FIFO or device.
-    Make { parent: &'p [u8], name: Component<'p> },
+    Make {
+        parent: &'p [u8],
+        name: Component<'p>,
+    },
     /// One more name of what `target` is.
-    Link { parent: &'p [u8], name: Component<'p>, target: (&'p [u8], Component<'p>) },
+    Link {
+        parent: &'p [u8],
+        name: Component<'p>,
+        target: (&'p [u8], Component<'p>),
+    },
     /// Nothing of this name from the layers below.
-    Whiteout { parent: &'p [u8], name: Component<'p> },
+    Whiteout {
+        parent: &'p [u8],
+        name: Component<'p>,
+    },
     /// Nothing in this directory from the layers below.
-    Opaque { dir: &'p [u8] },
+    Opaque {
+        dir: &'p [u8],
+    },
     Skip(SkipReason),
 }
 
@@ -73,7 +85,9 @@ pub enum LayerError {
     LinkTargetWhitedOut(Vec<u8>),
     #[error("parent \"{}\" is no directory in this layer", .0.escape_ascii())]
     ParentNotDirectory(Vec<u8>),
-    #[error("opaque marker at the root: overlayfs needs a whiteout for each lower name, so the parents must be given")]
+    #[error(
+        "opaque marker at the root: overlayfs needs a whiteout for each lower name, so the parents must be given"
+    )]
     OpaqueRootWithoutParents,
     #[error("owner {0} is in none of the ranges to map")]
     UnmappedUid(u32),
@@ -135,8 +149,8 @@ pub(crate) fn interpret<'p>(
         return Ok(Action::Skip(SkipReason::AufsMetadata));
     }
     if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT) {
-        let name = Component::new(hidden)
-            .ok_or_else(|| LayerError::InvalidWhiteout(hidden.to_vec()))?;
+        let name =
+            Component::new(hidden).ok_or_else(|| LayerError::InvalidWhiteout(hidden.to_vec()))?;
         return Ok(Action::Whiteout { parent, name });
     }
     match entry.kind {

@@ -10,6 +10,7 @@
 mod apply;
 mod cancel;
 mod decompress;
+mod desk;
 mod digest;
 mod error;
 mod flow;

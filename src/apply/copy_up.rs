@@ -49,8 +49,7 @@ fn copy_file(
     let create =
         OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let private = Permissions::RUSR | Permissions::WUSR;
-    let copy =
-        retry_on_intr(|| openat(at, name.as_bytes(), create, private)).failing("openat")?;
+    let copy = retry_on_intr(|| openat(at, name.as_bytes(), create, private)).failing("openat")?;
     copy_data(&source, &copy, stat.st_size as u64).failing("copy of a lower file")?;
     set_owner(copy.as_fd(), Owner { uid: stat.st_uid, gid: stat.st_gid })?;
     copy_xattrs(&source, |name, value| xattr::set(copy.as_fd(), name, value))?;
@@ -73,7 +72,8 @@ fn copy_special(
     } else {
         mknodat(at, name.as_bytes(), kind, mode, stat.st_rdev).failing("mknodat")?;
     }
-    let (uid, gid) = (rustix::fs::Uid::from_raw(stat.st_uid), rustix::fs::Gid::from_raw(stat.st_gid));
+    let (uid, gid) =
+        (rustix::fs::Uid::from_raw(stat.st_uid), rustix::fs::Gid::from_raw(stat.st_gid));
     chownat(at, name.as_bytes(), Some(uid), Some(gid), here).failing("fchownat")?;
     if kind != FileType::Symlink {
         let copy = open_special(at, name).failing("openat")?;

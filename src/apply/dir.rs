@@ -3,14 +3,18 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Mode as Permissions, Timespec, Timestamps, XattrFlags, fsetxattr, fstat, mkdirat};
+use rustix::fs::{
+    Mode as Permissions, Timespec, Timestamps, XattrFlags, fsetxattr, fstat, mkdirat,
+};
 use rustix::io::Errno;
 
 use super::metadata::{Owner, default_acl, set_owner, times_of};
 use super::xattr::{self, ACCESS_ACL, DEFAULT_ACL};
 use super::{Failing, InRoot, Job, Replaced};
 use crate::error::Cause;
-use crate::resolve::{Below, Component, Dir, DirId, SafeParent, SeenBelow, open_child, opaque_xattr};
+use crate::resolve::{
+    Below, Component, Dir, DirId, SafeParent, SeenBelow, opaque_xattr, open_child,
+};
 use crate::tar::Entry;
 
 /// Directories that nothing describes: not in the layer, not in its parents.
@@ -67,9 +71,8 @@ impl Job<'_> {
             self.resolver.forget(dir, name);
             return Ok(None);
         }
-        // Directories of ours are all known: only a found one can hold another.
-        let parent = self.resolver.tree.dir(dir);
-        if (parent.found || parent.whiteouts) && self.in_root(dir, name)? == InRoot::Dir {
+        // Directories that this layer made are all known.
+        if self.resolver.tree.dir(dir).adopted && self.in_root(dir, name)? == InRoot::Dir {
             return Ok(Some(self.resolver.adopt(dir, name)?));
         }
         Ok(None)
@@ -81,9 +84,8 @@ impl Job<'_> {
         if let Some(owner) = self.owner(entry.uid, entry.gid)? {
             self.set_dir_owner(id, &fd, owner, true)?;
         }
-        let stays = |name: &[u8]| {
-            name != DEFAULT_ACL && entry.xattrs.iter().any(|(kept, _)| kept == name)
-        };
+        let stays =
+            |name: &[u8]| name != DEFAULT_ACL && entry.xattrs.iter().any(|(kept, _)| kept == name);
         xattr::remove_stale(fd.as_fd(), stays).failing("fremovexattr")?;
         self.set_xattrs(entry, |name, value| xattr::set(fd.as_fd(), name, value))?;
         let dir = self.resolver.tree.dir_mut(id);
@@ -114,10 +116,8 @@ impl Job<'_> {
             self.set_dir_owner(id, &fd, owner, self.must_chown(dir, owner))?;
         }
         let pending = &mut self.resolver.tree.dir_mut(id).pending;
-        pending.times = Some(Timestamps {
-            last_access: IMPLIED_TIME,
-            last_modification: IMPLIED_TIME,
-        });
+        pending.times =
+            Some(Timestamps { last_access: IMPLIED_TIME, last_modification: IMPLIED_TIME });
         self.tally.implied_directories += 1;
         Ok(())
     }
@@ -191,10 +191,8 @@ impl Job<'_> {
         node.pending.mode = Some(IMPLIED_MODE);
         node.pending.default_acl = None;
         node.pending.touched = true;
-        node.pending.times = Some(Timestamps {
-            last_access: IMPLIED_TIME,
-            last_modification: IMPLIED_TIME,
-        });
+        node.pending.times =
+            Some(Timestamps { last_access: IMPLIED_TIME, last_modification: IMPLIED_TIME });
         Ok(())
     }
 
@@ -227,10 +225,13 @@ impl Job<'_> {
         if self.resolver.overlay() && replaced == Replaced::Something {
             // It takes the place of a whiteout, or of what replaced a lower directory: removing
             // that and making this one leaves an opaque directory, as on a mounted overlay.
-            self.mark_opaque(&fd)?;
             new.below = Below::nothing();
         }
+        let opaque = new.below == Below::nothing();
         let id = self.resolver.made(new, fd);
+        if opaque {
+            self.mark_opaque(id)?;
+        }
         self.resolver.tree.dir_mut(dir).pending.touched = true;
         Ok((id, self.resolver.parent(id)?))
     }
@@ -261,7 +262,11 @@ impl Job<'_> {
         Ok(())
     }
 
-    pub(super) fn mark_opaque(&mut self, fd: &impl AsFd) -> Result<(), Cause> {
+    pub(super) fn mark_opaque(&mut self, id: DirId) -> Result<(), Cause> {
+        if std::mem::replace(&mut self.resolver.tree.dir_mut(id).opaque, true) {
+            return Ok(());
+        }
+        let fd = self.resolver.parent(id)?;
         let mark = opaque_xattr(self.options.mode);
         fsetxattr(fd, mark, b"y", XattrFlags::empty()).failing_with("fsetxattr", || mark.into())?;
         self.tally.opaque_directories += 1;

@@ -49,11 +49,8 @@ impl Job<'_> {
         name: Component<'_>,
     ) -> Result<(), Cause> {
         // Never O_TRUNC on what is there: it may be a hardlink into a lower layer, or a FIFO.
-        let flags = OFlags::WRONLY
-            | OFlags::CREATE
-            | OFlags::EXCL
-            | OFlags::NOFOLLOW
-            | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = create_mode(entry.mode);
         let (_, fd, _) =
             self.replace(dir, name, "openat", |at| openat(at, name.as_bytes(), flags, mode))?;

@@ -56,7 +56,7 @@ impl Job<'_> {
         let missing = |path| Err(LayerError::LinkTargetMissing(path).into());
         let shown = || [parent, name.as_bytes()].join(&b'/');
         let Some(dir) = self.find_dir(parent)? else {
-            return match self.knows_parents(DirId::ROOT) {
+            return match self.knows_parents(DirId::ROOT)? {
                 true => missing(shown()),
                 false => Err(LayerError::LinkTargetUnknown(shown()).into()),
             };
@@ -66,8 +66,7 @@ impl Job<'_> {
             InRoot::Whiteout => return missing(shown()),
             InRoot::Other => {
                 if !self.resolver.tree.is_ours(dir, name.as_bytes()) {
-                    let path = self.path(dir, name);
-                    self.linked_lowers.push(path);
+                    self.note_linked_lower(dir, name);
                 }
                 return Ok(dir);
             }
@@ -79,8 +78,7 @@ impl Job<'_> {
             SeenBelow::Dir(_) => Err(LayerError::LinkToDirectory(shown()).into()),
             SeenBelow::Other(layer, stat) => {
                 self.copy_up(dir, name, layer, &stat)?;
-                let path = self.path(dir, name);
-                self.linked_lowers.push(path);
+                self.note_linked_lower(dir, name);
                 Ok(dir)
             }
         }
@@ -89,15 +87,42 @@ impl Job<'_> {
     /// A whiteout of `path`, or of all below it, contradicts a hardlink to a lower file there,
     /// whichever of the two came first in the archive.
     pub(super) fn refuse_whiteout_of_link_target(&self, path: &[u8]) -> Result<(), LayerError> {
-        let within = |linked: &&Vec<u8>| match linked.strip_prefix(path) {
+        let within = |linked: &&LinkedLower| match linked.path.strip_prefix(path) {
             Some(rest) => path.is_empty() || rest.is_empty() || rest.starts_with(b"/"),
             None => false,
         };
         match self.linked_lowers.iter().find(within) {
-            Some(linked) => Err(LayerError::LinkTargetWhitedOut(linked.clone())),
+            Some(linked) => Err(LayerError::LinkTargetWhitedOut(linked.path.clone())),
             None => Ok(()),
         }
     }
+
+    fn note_linked_lower(&mut self, dir: DirId, name: Component<'_>) {
+        let path = self.path(dir, name);
+        self.linked_lowers.push(LinkedLower { path, replaced: false });
+    }
+
+    /// Whether the name is a lower layer's file that is here only because of a hardlink to it.
+    pub(super) fn is_linked_lower(&self, path: &[u8]) -> bool {
+        self.linked_lowers.iter().any(|linked| linked.path == path && !linked.replaced)
+    }
+
+    /// The name is about to be something else.
+    pub(super) fn replace_linked_lower(&mut self, dir: DirId, name: Component<'_>) {
+        if !self.linked_lowers.is_empty() {
+            let path = self.path(dir, name);
+            let linked = self.linked_lowers.iter_mut().filter(|linked| linked.path == path);
+            linked.for_each(|linked| linked.replaced = true);
+        }
+    }
+}
+
+/// A lower file that this layer has a hardlink to. A whiteout of it contradicts the link.
+#[derive(Debug)]
+pub(super) struct LinkedLower {
+    path: Vec<u8>,
+    /// This layer has put something else there since.
+    replaced: bool,
 }
 
 /// A name that is linked to itself must not be removed first to make way.

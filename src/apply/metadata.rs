@@ -29,10 +29,7 @@ pub(super) struct Owner {
 
 impl Owner {
     pub(super) fn of_process() -> Owner {
-        Owner {
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
-        }
+        Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
     }
 
     fn ids(self) -> (Option<Uid>, Option<Gid>) {
@@ -117,8 +114,8 @@ impl Job<'_> {
         }
         let symlink = entry.kind == Kind::Symlink;
         let inherited_acl = self.resolver.tree.dir(dir).default_acl && !symlink;
-        let exact = symlink
-            || (self.private_umask && !inherited_acl && entry.mode & !CREATE_BITS == 0);
+        let exact =
+            symlink || (self.private_umask && !inherited_acl && entry.mode & !CREATE_BITS == 0);
         if !exact || !entry.xattrs.is_empty() {
             let fd = open_special(at, name).failing("openat")?;
             if inherited_acl {

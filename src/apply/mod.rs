@@ -19,14 +19,15 @@ use rustix::fs::{Dir, FileType};
 use rustix::io::Errno;
 
 use crate::error::{Cause, Place, Result};
-use crate::layer::{self, Action, LayerError, Names};
+use crate::layer::{self, Action, Names};
 use crate::observer::Warning;
 use crate::options::{Lowers, Mode, Options};
 use crate::report::{EntryCounts, SkipReason, Skips};
-use crate::resolve::{Component, DirId, ResolveError, Resolver, SafeParent, is, stat_child};
+use crate::resolve::{Component, DirId, Resolver, SafeParent, is, stat_child};
 use crate::tar::{Entry, Kind};
 
 use file::OpenFile;
+use link::LinkedLower;
 use metadata::Owner;
 
 /// A system call that failed while an entry was applied.
@@ -52,8 +53,11 @@ impl ApplyError {
 /// Names the system call that an errno came from.
 trait Failing<T> {
     fn failing(self, operation: &'static str) -> Result<T, ApplyError>;
-    fn failing_with(self, operation: &'static str, detail: impl FnOnce() -> String)
-    -> Result<T, ApplyError>;
+    fn failing_with(
+        self,
+        operation: &'static str,
+        detail: impl FnOnce() -> String,
+    ) -> Result<T, ApplyError>;
 }
 
 impl<T> Failing<T> for Result<T, Errno> {
@@ -92,8 +96,7 @@ pub(crate) struct Job<'j> {
     /// This thread creates files with exactly the mode it asks for.
     private_umask: bool,
     file: Option<OpenFile>,
-    /// Lower files that this layer has hardlinks to, as paths: a whiteout of one contradicts it.
-    linked_lowers: Vec<Vec<u8>>,
+    linked_lowers: Vec<LinkedLower>,
     names: Names,
     /// xattr namespaces that this file system does not support, each warned of once.
     unsupported: Vec<Vec<u8>>,
@@ -240,6 +243,7 @@ impl<'j> Job<'j> {
     /// Removes a name and all below it, on disk and in memory.
     fn clear(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Cause> {
         let parent = self.resolver.parent(dir)?;
+        self.replace_linked_lower(dir, name);
         self.resolver.forget(dir, name);
         let node = self.resolver.tree.dir_mut(dir);
         node.pending.touched = true;

@@ -4,8 +4,8 @@
 use rustix::fs::{Dev, FileType, makedev, mknodat};
 use rustix::io::Errno;
 
-use super::metadata::create_mode;
 use super::Job;
+use super::metadata::create_mode;
 use crate::error::Cause;
 use crate::options::Devices;
 use crate::report::SkipReason;
@@ -31,9 +31,8 @@ impl Job<'_> {
             return Ok(false);
         }
         let mode = create_mode(entry.mode);
-        let made = self.replace(dir, name, "mknodat", |at| {
-            mknodat(at, name.as_bytes(), kind, mode, device)
-        });
+        let made = self
+            .replace(dir, name, "mknodat", |at| mknodat(at, name.as_bytes(), kind, mode, device));
         let at = match made {
             Ok((at, ..)) => at,
             Err(Cause::Apply(error))

@@ -5,7 +5,7 @@ use crate::error::Cause;
 use crate::layer::LayerError;
 use crate::resolve::{Component, DirId, Step, Walk};
 
-use super::Job;
+use super::{InRoot, Job};
 
 impl Job<'_> {
     /// The directory of an entry, in the root, made if need be.
@@ -45,7 +45,7 @@ impl Job<'_> {
         loop {
             match walk.step(&mut self.resolver)? {
                 Step::Arrived(dir) => return Ok(Some(dir)),
-                Step::Missing(dir, name) if !self.knows_parents(dir) => {
+                Step::Missing(dir, name) if !self.knows_parents(dir)? => {
                     self.make_implied(dir, component(&name))?;
                 }
                 Step::Missing(..) | Step::WhitedOut(..) | Step::Blocked(..) => return Ok(None),
@@ -54,19 +54,17 @@ impl Job<'_> {
     }
 
     /// Whether it is known what lies below this directory, if only that nothing does.
-    pub(super) fn knows_parents(&mut self, dir: DirId) -> bool {
-        !matches!(self.resolver.layers_below(dir), Ok(None))
+    pub(super) fn knows_parents(&mut self, dir: DirId) -> Result<bool, Cause> {
+        Ok(self.resolver.layers_below(dir)?.is_some())
     }
 
     /// Something that is no directory stands where one is needed. A lower layer's gives way.
     fn make_way(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Cause> {
-        let in_root = self.in_root(dir, name)?;
-        if in_root != super::InRoot::Nothing {
-            if self.resolver.tree.is_ours(dir, name.as_bytes()) {
-                return Err(LayerError::ParentNotDirectory(self.path(dir, name)).into());
-            }
+        if self.in_root(dir, name)? != InRoot::Nothing {
             let path = self.path(dir, name);
-            self.refuse_whiteout_of_link_target(&path)?;
+            if self.resolver.tree.is_ours(dir, name.as_bytes()) && !self.is_linked_lower(&path) {
+                return Err(LayerError::ParentNotDirectory(path).into());
+            }
             self.clear(dir, name)?;
         }
         self.make_implied(dir, name)

@@ -52,8 +52,7 @@ impl Job<'_> {
         if dir == DirId::ROOT {
             return self.hide_below_root();
         }
-        let fd = self.resolver.parent(dir)?;
-        self.mark_opaque(&fd)?;
+        self.mark_opaque(dir)?;
         self.nothing_below(dir)
     }
 
@@ -126,8 +125,7 @@ impl Job<'_> {
     /// Overlay modes: this layer's directory shows nothing of the lower ones of its name.
     fn hide_below(&mut self, child: DirId, needed: bool) -> Result<bool, Cause> {
         if needed {
-            let fd = self.resolver.parent(child)?;
-            self.mark_opaque(&fd)?;
+            self.mark_opaque(child)?;
         }
         self.disinherit(child)?;
         self.nothing_below(child)?;

@@ -67,10 +67,7 @@ pub(crate) fn remove(fd: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
 }
 
 /// Removes every xattr whose name is not in `keep`.
-pub(crate) fn remove_stale(
-    fd: BorrowedFd<'_>,
-    keep: impl Fn(&[u8]) -> bool,
-) -> Result<(), Errno> {
+pub(crate) fn remove_stale(fd: BorrowedFd<'_>, keep: impl Fn(&[u8]) -> bool) -> Result<(), Errno> {
     for name in list(fd)? {
         if !stays(&name) && !keep(&name) {
             remove(fd, &name)?;

@@ -25,7 +25,7 @@ use crate::options::{Lowers, Mode, OptionsError};
 
 pub(crate) use open::open_child;
 pub(crate) use path::{AboveRoot, CleanPath, Component, Unclean};
-pub(crate) use tree::{Below, Dir, DirId, Pending, Tree};
+pub(crate) use tree::{Below, Dir, DirId, Tree};
 pub(crate) use walk::{Step, Walk};
 
 use fds::{Fds, LayerIndex};
@@ -288,11 +288,8 @@ impl Resolver {
         parent: DirId,
         name: Component<'_>,
     ) -> Result<DirId, ResolveError> {
-        let failed = |operation, errno| ResolveError {
-            operation,
-            path: name.as_bytes().to_vec(),
-            errno,
-        };
+        let failed =
+            |operation, errno| ResolveError { operation, path: name.as_bytes().to_vec(), errno };
         let at = self.fd(parent, 0)?;
         let fd = self
             .with_descriptors(|_| open_child(at.as_fd(), name.as_bytes()))
@@ -320,6 +317,7 @@ impl Resolver {
     fn take_note(&self, dir: &mut Dir, fd: BorrowedFd<'_>) -> Result<(), Errno> {
         let stat = fstat(fd)?;
         dir.in_root = true;
+        dir.adopted = true;
         dir.gid = stat.st_gid;
         dir.setgid = stat.st_mode & 0o2000 != 0;
         dir.whiteouts = self.overlay();

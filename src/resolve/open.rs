@@ -7,10 +7,8 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::{Errno, retry_on_intr};
 
 /// Readable, so that attributes can be set, entries listed and changes synced through it.
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// How often a path that is renamed under our feet is tried again before walking it by hand.
 const RACES: usize = 16;
@@ -31,9 +29,8 @@ impl Opener {
     /// The caller has resolved symlinks already; one that appears now is an attack or an accident
     /// and fails with `ELOOP` or `ENOTDIR`.
     pub(crate) fn open(&mut self, base: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
-        let resolve = ResolveFlags::IN_ROOT
-            | ResolveFlags::NO_SYMLINKS
-            | ResolveFlags::NO_MAGICLINKS;
+        let resolve =
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let path = if path.is_empty() { b"." } else { path };
         for _ in 0..RACES {
             if !self.openat2 {

@@ -43,6 +43,8 @@ pub(crate) struct Dir {
     pub(crate) below: Below,
     /// It exists in the root, not only in a lower directory.
     pub(crate) in_root: bool,
+    /// It was there before, so it may hold directories that nobody has looked at.
+    pub(crate) adopted: bool,
     /// It holds what earlier layers put there, among our own. Only in directory mode.
     pub(crate) found: bool,
     /// In a found directory: the names that this layer made.
@@ -51,6 +53,8 @@ pub(crate) struct Dir {
     pub(crate) claimed: bool,
     /// An entry of this layer describes it.
     pub(crate) described: bool,
+    /// Overlay modes: it is marked opaque.
+    pub(crate) opaque: bool,
     /// Its attributes come from a lower layer.
     pub(crate) inherited: bool,
     /// Its group, which new files in it may inherit.
@@ -83,10 +87,12 @@ impl Dir {
             children: BTreeMap::new(),
             below,
             in_root: false,
+            adopted: false,
             found: false,
             ours: HashSet::new(),
             claimed: false,
             described: false,
+            opaque: false,
             inherited: false,
             gid: 0,
             setgid: false,
@@ -155,18 +161,6 @@ impl Tree {
         }
         parts.reverse();
         parts.join(&b'/')
-    }
-
-    /// Whether `id` is `ancestor` or below it.
-    pub(crate) fn is_within(&self, id: DirId, ancestor: DirId) -> bool {
-        let mut at = id;
-        while at != ancestor {
-            if at == DirId::ROOT {
-                return false;
-            }
-            at = self.dir(at).parent;
-        }
-        true
     }
 
     /// Whether the name in this directory was made by the layer being applied.

@@ -79,7 +79,7 @@ impl Walk {
     }
 
     fn push(&mut self, path: &[u8]) {
-        let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(part, b"" | b"."));
+        let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
         self.ahead.extend(parts.rev().map(Box::from));
     }
 }
