@@ -171,7 +171,12 @@ fn fail(arguments: &args::Unpack, error: &Error) -> Exit {
     {
         return output_failed(&error);
     }
-    complain(format_args!("{error}{}", consequence(error, &arguments.root)));
+    let consequence = consequence(error, &arguments.root);
+    match error.kind() {
+        // Which entry it was is chance.
+        ErrorKind::Cancelled => complain(format_args!("cancelled{consequence}")),
+        _ => complain(format_args!("{error}{consequence}")),
+    }
     if is_usage(error) { Exit::Usage } else { Exit::Failed }
 }
 
