@@ -185,7 +185,7 @@ impl Cause {
             Cause::Limit(_) => (K::Limit, Errno::FBIG),
             Cause::Resolve(error) => (K::Filesystem, error.errno()),
             Cause::Apply(error) => (K::Filesystem, error.errno()),
-            Cause::Probe(error) => (K::Filesystem, error.errno()),
+            Cause::Probe(error) => (K::InvalidArgument, error.errno()),
             Cause::Filter(errno) => (K::Callback, *errno),
             Cause::Panic(_) => (K::Panic, Errno::NOTRECOVERABLE),
         }
