@@ -9,6 +9,7 @@
 
 mod apply;
 mod cancel;
+mod capi;
 mod decompress;
 mod digest;
 mod error;
