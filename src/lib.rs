@@ -9,6 +9,7 @@
 
 mod apply;
 mod cancel;
+mod capi;
 mod decompress;
 mod desk;
 mod digest;
