@@ -177,12 +177,7 @@ pub fn orders(entries: &[Entry]) -> Vec<Vec<Entry>> {
 struct Failures(Vec<(String, String, Vec<String>)>);
 
 impl Failures {
-    fn add(
-        &mut self,
-        what: &str,
-        setting: Setting,
-        run: impl FnOnce() -> Result<(), String>,
-    ) {
+    fn add(&mut self, what: &str, setting: Setting, run: impl FnOnce() -> Result<(), String>) {
         let failed = match catch_unwind(AssertUnwindSafe(run)) {
             Ok(Ok(())) => return,
             Ok(Err(text)) => text,

@@ -18,7 +18,8 @@ pub fn overlay() -> bool {
 /// A program on the path.
 pub fn tool(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|dir: std::path::PathBuf| is_file(&dir.join(name)));
+    let found =
+        std::env::split_paths(&path).any(|dir: std::path::PathBuf| is_file(&dir.join(name)));
     demand(name, found)
 }
 

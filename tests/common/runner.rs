@@ -32,8 +32,7 @@ pub enum Way {
 
 use Way::{Directory, OverlayBlind, Userxattr, UserxattrBlind};
 
-pub const EVERY: &[Way] =
-    &[Directory, Way::Overlay, OverlayBlind, Userxattr, UserxattrBlind];
+pub const EVERY: &[Way] = &[Directory, Way::Overlay, OverlayBlind, Userxattr, UserxattrBlind];
 /// Where the library sees the parents.
 pub const KNOWING: &[Way] = &[Directory, Way::Overlay, Userxattr];
 pub const OVERLAYS: &[Way] = &[Way::Overlay, OverlayBlind, Userxattr, UserxattrBlind];
@@ -114,7 +113,8 @@ impl Scene {
         symlink("file", canary.join("link")).expect("symlink");
         symlink("../root0", canary.join("dir/back")).expect("symlink");
         std::fs::hard_link(canary.join("file"), canary.join("dir/hard")).expect("link");
-        std::fs::set_permissions(canary.join("dir"), PermissionsExt::from_mode(0o751)).expect("chmod");
+        std::fs::set_permissions(canary.join("dir"), PermissionsExt::from_mode(0o751))
+            .expect("chmod");
         set_mtime(&canary.join("dir"), MTIME_CANARY);
         set_mtime(&canary, MTIME_CANARY);
         std::fs::set_permissions(base.path(), PermissionsExt::from_mode(0o711)).expect("chmod");
@@ -239,7 +239,8 @@ pub fn apply_with(
             prepare_root(&root, layer, way);
         }
         let lowers = (0..layer).rev().map(|lower| scene.root(lower)).collect();
-        let mut options = Options { mode: way.mode(), threads: setting.threads, ..Options::default() };
+        let mut options =
+            Options { mode: way.mode(), threads: setting.threads, ..Options::default() };
         if way.overlay() && !way.blind() {
             options.lowers = Lowers::Known(lowers);
         }

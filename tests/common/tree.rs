@@ -32,7 +32,11 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     Directory,
-    File { size: u64, sha256: [u8; 32], start: Vec<u8> },
+    File {
+        size: u64,
+        sha256: [u8; 32],
+        start: Vec<u8>,
+    },
     Symlink(Vec<u8>),
     Fifo,
     Socket,
@@ -191,9 +195,7 @@ impl Walk {
             FileType::CharacterDevice if (stat.stx_rdev_major, stat.stx_rdev_minor) == (0, 0) => {
                 Kind::Ghost
             }
-            FileType::CharacterDevice => {
-                Kind::CharDevice(stat.stx_rdev_major, stat.stx_rdev_minor)
-            }
+            FileType::CharacterDevice => Kind::CharDevice(stat.stx_rdev_major, stat.stx_rdev_minor),
             FileType::BlockDevice => Kind::BlockDevice(stat.stx_rdev_major, stat.stx_rdev_minor),
             _ => Kind::Socket,
         };
@@ -239,8 +241,7 @@ fn xattrs(link: &Path, private: Private) -> BTreeMap<Vec<u8>, Vec<u8>> {
     };
     let get = |name: &[u8]| {
         let mut value = vec![0; 1 << 16];
-        let length =
-            rustix::fs::lgetxattr(link, name, value.as_mut_slice()).expect("lgetxattr");
+        let length = rustix::fs::lgetxattr(link, name, value.as_mut_slice()).expect("lgetxattr");
         value.truncate(length);
         (name.to_vec(), value)
     };
