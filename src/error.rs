@@ -15,7 +15,7 @@ use crate::probe::ProbeError;
 use crate::report::Report;
 use crate::resolve::ResolveError;
 use crate::source::SourceError;
-use crate::tar::TarError;
+use crate::tar::{ParseError, TarError};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -75,6 +75,8 @@ pub enum Cause {
     /// The caller's filter callback failed.
     #[error("filter callback: {0}")]
     Filter(Errno),
+    #[error("start of a thread: {0}")]
+    Thread(std::io::Error),
     #[error("cancelled")]
     Cancelled,
     #[error("internal error: {0}")]
@@ -148,6 +150,15 @@ impl<C: Into<Cause>> From<C> for Error {
     }
 }
 
+impl From<ParseError> for Cause {
+    fn from(error: ParseError) -> Cause {
+        match error {
+            ParseError::Tar(error) => Cause::Tar(error),
+            ParseError::Limit(limit) => Cause::Limit(limit),
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(place) = &self.0.place {
@@ -186,6 +197,9 @@ impl Cause {
             Cause::Resolve(error) => (K::Filesystem, error.errno()),
             Cause::Apply(error) => (K::Filesystem, error.errno()),
             Cause::Probe(error) => (K::Filesystem, error.errno()),
+            Cause::Thread(error) => {
+                (K::Filesystem, Errno::from_io_error(error).unwrap_or(Errno::AGAIN))
+            }
             Cause::Filter(errno) => (K::Callback, *errno),
             Cause::Panic(_) => (K::Panic, Errno::NOTRECOVERABLE),
         }

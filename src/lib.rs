@@ -10,8 +10,10 @@
 mod apply;
 mod cancel;
 mod decompress;
+mod desk;
 mod digest;
 mod error;
+mod flow;
 mod layer;
 mod limits;
 mod observer;
