@@ -109,7 +109,7 @@ fn malformed_pax_records_are_refused() {
     let bodies: [&[u8]; 16] = [
         b"x path=a\n",
         b"path=a\n",
-        b"10 path=a\n",
+        b"11 path=a\n",
         b"8 path=a\n",
         b"999 path=a\n",
         b"0 path=a\n",
@@ -121,7 +121,7 @@ fn malformed_pax_records_are_refused() {
         b"5 =a\n",
         b"18446744073709551625 path=a\n",
         b"9 path=a\njunk",
-        b"13 mtime=soon\n",
+        b"14 mtime=soon\n",
         b"12 size=1.5\n",
     ];
     for body in bodies {

@@ -131,7 +131,7 @@ pub fn refused(outcome: &Outcome, layers: usize, kind: Option<ErrorKind>) -> Res
         Some(kind) if got != kind => {
             return Err(format!("refused as {got:?}, not {kind:?}: {error}"));
         }
-        None if !matches!(got, ErrorKind::Layer | ErrorKind::Filesystem | ErrorKind::Archive) => {
+        None if !DELIBERATE.contains(&got) => {
             return Err(format!("failed as {got:?}: {error}"));
         }
         _ => {}
@@ -144,6 +144,10 @@ pub fn refused(outcome: &Outcome, layers: usize, kind: Option<ErrorKind>) -> Res
         report => Err(format!("report says it is whole: {report:?}")),
     }
 }
+
+/// Kinds that say that what the layer asks for cannot be.
+const DELIBERATE: [ErrorKind; 4] =
+    [ErrorKind::Layer, ErrorKind::Filesystem, ErrorKind::Archive, ErrorKind::Unsupported];
 
 /// Every order of a short layer; of a longer one, forwards, backwards and rotated.
 pub fn orders(entries: &[Entry]) -> Vec<Vec<Entry>> {
