@@ -4,6 +4,7 @@
 use std::fmt;
 
 use rustix::io::Errno;
+use serde::Serialize;
 
 use crate::apply::ApplyError;
 use crate::decompress::DecompressError;
@@ -20,7 +21,8 @@ use crate::tar::{ParseError, TarError};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, for a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u32)]
 pub enum ErrorKind {
     /// Options, root or source make no sense.
