@@ -42,7 +42,7 @@ use crate::source::{Input, SourceError, Stopper};
 use crate::sys;
 
 use belt::Belt;
-pub(crate) use belt::{CHUNK, Chunk, POOL};
+pub(crate) use belt::Chunk;
 
 /// What a flow needs to know of the options.
 #[derive(Clone)]
@@ -310,7 +310,7 @@ impl<'a> Press<'a> {
 }
 
 /// A panic's message, as an error for the thread that waits.
-fn defect(panic: Box<dyn Any + Send>) -> Error {
+pub(crate) fn defect(panic: Box<dyn Any + Send>) -> Error {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| text.to_string())
