@@ -68,6 +68,9 @@ static void warning(void *userdata, const ocilayer_warning *warning) {
     CHECK_TEXT(warning->path, "./etc/motd");
     CHECK_TEXT(warning->detail, "trusted.secret");
     seen->warnings++;
+  } else if (warning->reason == OCILAYER_SKIP_UNNEEDED_WHITEOUT) {
+    CHECK_TEXT(warning->path, "./.wh.gone");
+    seen->warnings++;
   } else {
     CHECK_INT(warning->reason, OCILAYER_SKIP_FILTERED);
     CHECK_TEXT(warning->path, seen->skip);
@@ -107,7 +110,7 @@ int main(void) {
   root = make_root();
   CHECK_INT(unpack(&seen, NULL, 1, root, NULL), 0);
   CHECK(seen.su && seen.null && seen.link && seen.whiteout);
-  CHECK_INT(seen.warnings, 1);
+  CHECK_INT(seen.warnings, 2);
   CHECK(seen.progress >= 1);
   CHECK_INT(seen.last.entries, seen.entries);
   CHECK_INT(seen.last.fifos, 1);

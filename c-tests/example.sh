@@ -8,14 +8,14 @@ cd "$work"
 mkdir rootfs
 case $1 in
 unpack)
-    ! "$2" 2>message
+    if "$2" 2>message; then exit 1; fi
     grep -q 'layer.tar.gz' message
     ln -s "$LAYERS/plain.tar.gz" layer.tar.gz
     "$2"
     ;;
 observe)
-    ! "$2" 2>/dev/null
-    ! "$2" "$LAYERS/bad-entry.tar" rootfs 2>message
+    if "$2" 2>/dev/null; then exit 1; fi
+    if "$2" "$LAYERS/bad-entry.tar" rootfs 2>message; then exit 1; fi
     grep -q 'entry 1 ".wh." at' message
     "$2" "$LAYERS/plain.tar.gz" rootfs >said
     grep -q 'trusted.secret' said

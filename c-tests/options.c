@@ -34,7 +34,7 @@ AT(ocilayer_options, limit_path_bytes, 160);
 AT(ocilayer_options, limit_path_depth, 168);
 AT(ocilayer_options, limit_xattr_bytes, 176);
 AT(ocilayer_options, limit_zstd_window_log, 184);
-typedef char ocilayer_options_size[sizeof(ocilayer_options) == 192 ? 1 : -1];
+typedef char options_as_a_whole[sizeof(ocilayer_options) == 192 ? 1 : -1];
 AT(ocilayer_entry, reserved, 100);
 AT(ocilayer_progress, devices, 80);
 AT(ocilayer_warning, reserved, 60);

@@ -24,7 +24,7 @@ static void numbers(const char *name, uint32_t compression) {
   CHECK_INT(unpack_and_free(from_path(layer(name)), root, NULL, &report, NULL), 0);
 
   CHECK(!ocilayer_report_partial(report));
-  CHECK_INT(ocilayer_report_entries(report), 11);
+  CHECK_INT(ocilayer_report_entries(report), 12);
   CHECK_INT(ocilayer_report_files(report), 3);
   CHECK_INT(ocilayer_report_directories(report), 4);
   CHECK_INT(ocilayer_report_symlinks(report), 1);
@@ -60,13 +60,18 @@ static void numbers(const char *name, uint32_t compression) {
   CHECK_TEXT(ocilayer_skipped_detail(skipped, 0, &length), "trusted.secret");
   CHECK_INT(length, 14);
   CHECK(ocilayer_skipped_path(skipped, 1, &length) == NULL && length == 0);
-  CHECK(ocilayer_report_skipped(report, 1) == NULL);
+  skipped = ocilayer_report_skipped(report, 1);
+  CHECK_INT(ocilayer_skipped_reason(skipped), OCILAYER_SKIP_UNNEEDED_WHITEOUT);
+  CHECK_TEXT(ocilayer_skipped_path(skipped, 0, NULL), "./.wh.gone");
+  CHECK_TEXT(ocilayer_skipped_detail(skipped, 0, &length), "");
+  CHECK_INT(length, 0);
+  CHECK(ocilayer_report_skipped(report, 2) == NULL);
   CHECK(ocilayer_report_skipped(report, (size_t)-1) == NULL);
 
   json = ocilayer_report_json(report);
   CHECK(json != NULL && json[0] == '{' && json[strlen(json) - 1] == '}');
   CHECK(ocilayer_report_json(report) == json);
-  has(json, "total", 11);
+  has(json, "total", 12);
   has(json, "hardlinks", 1);
   has(json, "whiteouts", 1);
   has(json, "blob", (unsigned long long)blob.st_size);
