@@ -22,6 +22,7 @@ pack() { tar --sort=name --xattrs --xattrs-include='*' --numeric-owner --mtime=@
 pack plain.tar -C tree .
 gzip -nk plain.tar
 zstd -q plain.tar -o plain.tar.zst
+pack small.tar -C tree/etc motd
 
 # An entry that no layer may have, behind a good one.
 mkdir bad
@@ -39,8 +40,7 @@ i=0
 while [ $i -lt 2000 ]; do echo $i >many/$i; i=$((i + 1)); done
 pack many.tar -C many .
 
-for file in plain.tar plain.tar.gz plain.tar.zst; do
+for file in plain.tar plain.tar.gz plain.tar.zst small.tar; do
     echo "sha256:$(sha256sum <$file | cut -d' ' -f1)" | tr -d '\n' >$file.sha256
     echo "sha512:$(sha512sum <$file | cut -d' ' -f1)" | tr -d '\n' >$file.sha512
 done
-touch done

@@ -39,6 +39,24 @@ typedef enum ocilayer_compression {
 } ocilayer_compression;
 
 /**
+ * What makes overlayfs copy a directory up.
+ */
+typedef enum ocilayer_copy_up {
+  /**
+   * A file is created in it.
+   */
+  OCILAYER_COPY_UP_CREATE = 1,
+  /**
+   * Its mode changes.
+   */
+  OCILAYER_COPY_UP_METADATA = 2,
+  /**
+   * It is renamed.
+   */
+  OCILAYER_COPY_UP_RENAME = 3,
+} ocilayer_copy_up;
+
+/**
  * Values of ocilayer_options.devices: what becomes of block and character devices.
  */
 typedef enum ocilayer_devices {
@@ -216,9 +234,33 @@ typedef enum ocilayer_sync {
 } ocilayer_sync;
 
 /**
+ * Values of ocilayer_check_verdict.
+ */
+typedef enum ocilayer_verdict {
+  /**
+   * The check cannot tell; ocilayer_check_reason says why.
+   */
+  OCILAYER_VERDICT_UNKNOWN = 0,
+  /**
+   * Copying up carries the opaque mark along.
+   */
+  OCILAYER_VERDICT_AFFECTED = 1,
+  /**
+   * It does not.
+   */
+  OCILAYER_VERDICT_NOT_AFFECTED = 2,
+} ocilayer_verdict;
+
+/**
  * A token that ends every unpack whose options name it, once and for good.
  */
 typedef struct ocilayer_cancel ocilayer_cancel;
+
+/**
+ * What check_overlay_opaque_propagation found. All accessors take NULL for "cannot tell". Threads
+ * may share one. Strings belong to the check and live as long.
+ */
+typedef struct ocilayer_check ocilayer_check;
 
 /**
  * Why a call failed. All accessors take NULL for "no error".
@@ -917,6 +959,64 @@ int unpack_layer(struct ocilayer_source *source,
                  const struct ocilayer_options *options,
                  struct ocilayer_report **report,
                  struct ocilayer_error **error);
+
+/**
+ * Ask the running kernel whether its overlayfs copies the opaque mark of a lower directory up,
+ * which hides the files of all layers below ("ovl: don't copy up opaqueness" is missing). It
+ * mounts a small overlay in a new directory below @dir and looks. The file system of @dir
+ * matters: name the directory that holds the layers, or NULL for a temporary one.
+ *
+ * Returns 0 with *check set, or a negative errno with *error set. What stands in the way, such as
+ * no privilege or no overlayfs, is not an error but the verdict OCILAYER_VERDICT_UNKNOWN.
+ *
+ * -ENOENT, -ENOTDIR, -EACCES and the like: @dir cannot be opened as a directory.
+ *
+ * The caller owns *check and frees it with ocilayer_check_free. @dir is borrowed until return.
+ * Nothing is left behind in it.
+ *
+ * Any number of threads may call this at once. Mount namespace, umask and working directory of
+ * the process stay as they are.
+ */
+int check_overlay_opaque_propagation(const char *dir,
+                                     struct ocilayer_check **check,
+                                     struct ocilayer_error **error);
+
+/**
+ * The answer: one of OCILAYER_VERDICT_*.
+ */
+uint32_t ocilayer_check_verdict(const struct ocilayer_check *check);
+
+/**
+ * Whether this way of copying up, one of OCILAYER_COPY_UP_*, carried the mark along.
+ */
+bool ocilayer_check_propagates(const struct ocilayer_check *check, uint32_t copy_up);
+
+/**
+ * One line for people: the directory, its file system, and the answer. NULL for NULL.
+ */
+const char *ocilayer_check_summary(const struct ocilayer_check *check);
+
+/**
+ * Why the check cannot tell; NULL if it can.
+ */
+const char *ocilayer_check_reason(const struct ocilayer_check *check);
+
+/**
+ * What an operator should do, one paragraph; NULL unless the kernel is affected.
+ */
+const char *ocilayer_check_advice(const struct ocilayer_check *check);
+
+/**
+ * All of it as one JSON object, in UTF-8, with each way that was tried. NULL for NULL.
+ */
+const char *ocilayer_check_json(const struct ocilayer_check *check);
+
+/**
+ * Free a check and all that was got from it; NULL does nothing.
+ *
+ * Not while another thread is in a call with it.
+ */
+void ocilayer_check_free(struct ocilayer_check *check);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -120,10 +120,12 @@ impl<'r> Run<'r> {
     fn entries(&self, flow: &mut Flow<'_>, job: &mut Job<'_>, clock: &mut Clock) -> Result<()> {
         let mut parser = Parser::new(&self.options.limits);
         while let Some(chunk) = clock.wait(|| flow.next()).map_err(|e| e.at(|| parser.place()))? {
-            if !self.chunk(&mut parser, job, &chunk)? {
+            let more = self.chunk(&mut parser, job, &chunk)?;
+            // At the end marker as well: the last progress tells of all entries.
+            self.line.count(job.tally.entries);
+            if !more {
                 return Ok(());
             }
-            self.line.count(job.tally.entries);
         }
         parser.finish().map_err(|error| Error::from(Cause::from(error)).at(|| parser.place()))
     }

@@ -5,8 +5,10 @@ use std::fs;
 use std::path::Path;
 
 /// In the order in which a reader of the header needs them.
-const NOUNS: [&str; 9] =
-    ["version", "error", "cancel", "source", "observer", "options", "skipped", "report", "unpack"];
+const NOUNS: [&str; 10] = [
+    "version", "error", "cancel", "source", "observer", "options", "skipped", "report", "unpack",
+    "check",
+];
 
 fn generate() -> String {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));

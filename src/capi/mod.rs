@@ -9,6 +9,7 @@
 
 mod argument;
 mod cancel;
+mod check;
 mod error;
 mod guard;
 mod observer;

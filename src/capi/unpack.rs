@@ -10,6 +10,7 @@ use super::observer::Callbacks;
 use super::options::ocilayer_options;
 use super::report::ocilayer_report;
 use super::source::ocilayer_source;
+use crate::error::Error;
 use crate::unpack::unpack_with;
 
 /// Apply the layer that @source gives to the directory @root, and below it only: no name, link or
@@ -47,6 +48,8 @@ pub unsafe extern "C" fn unpack_layer(
         };
         // SAFETY: as above, for what the options point to.
         let (options, mut callbacks) = unsafe { (asked.parse()?, Callbacks::new(&asked)) };
+        // Before the source is used up: a caller may mend the options and try again.
+        options.check().map_err(Error::from)?;
         // SAFETY: the header asks for memory and userdata to stay until this returns.
         let source = unsafe { source.take()? };
         let result = unpack_with(source, root, &options, &mut callbacks);
