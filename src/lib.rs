@@ -9,9 +9,12 @@
 
 mod apply;
 mod cancel;
+mod capi;
 mod decompress;
+mod desk;
 mod digest;
 mod error;
+mod flow;
 mod layer;
 mod limits;
 mod observer;
