@@ -315,7 +315,7 @@ fn a_check_that_is_killed_is_cleaned_up_after() {
             // Once it has begun, at a different point of the check each time.
             while listing(dir.path()).is_empty() {
                 assert!(child.try_wait().unwrap().is_none(), "the child ended by itself");
-                std::thread::yield_now();
+                std::thread::sleep(Duration::from_micros(200));
             }
             std::thread::sleep(Duration::from_micros(round * 97));
             child.kill().unwrap();
