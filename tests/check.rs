@@ -260,7 +260,7 @@ fn what_killed_checks_left_is_removed_and_nothing_else() {
         fs::create_dir_all(tree.join("a/b")).unwrap();
         fs::write(tree.join("a/file"), "").unwrap();
         symlink(canary.path(), tree.join("a/link")).unwrap();
-        fs::set_permissions(tree.join("a"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(tree.join("a"), fs::Permissions::from_mode(0o000)).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         path
     };
