@@ -224,7 +224,8 @@ impl fmt::Display for OverlayCheck {
         match &self.verdict {
             Verdict::Affected => {
                 let ways: Vec<_> = self.propagating().map(CopyUp::describe).collect();
-                write!(f, ": affected: {} copies up {xattr}", ways.join(", "))
+                let ways = ways.join(", ");
+                write!(f, ": affected: a directory's {xattr} is copied up by {ways}")
             }
             Verdict::NotAffected => write!(f, ": not affected: {xattr} stays where it is"),
             Verdict::Unknown { obstacle } => write!(f, ": cannot tell: {obstacle}"),

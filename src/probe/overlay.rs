@@ -162,3 +162,32 @@ fn judge(trials: &[Trial]) -> Result<Verdict, Obstacle> {
         Err(Obstacle::NotTried)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_propagated_mark_is_enough_and_renaming_may_be_missing() {
+        use Outcome::{Clean, NoRedirectDir, Propagated};
+        let failed = Outcome::Failed { operation: "renameat", errno: Errno::XDEV };
+        let cases = [
+            ([Clean, Clean, Clean], Ok(Verdict::NotAffected)),
+            ([Clean, Clean, NoRedirectDir], Ok(Verdict::NotAffected)),
+            ([Clean, Clean, failed], Ok(Verdict::NotAffected)),
+            ([Propagated, Propagated, Propagated], Ok(Verdict::Affected)),
+            ([Clean, Clean, Propagated], Ok(Verdict::Affected)),
+            ([Propagated, failed, NoRedirectDir], Ok(Verdict::Affected)),
+            ([failed, Clean, Clean], Err(Obstacle::NotTried)),
+            ([Clean, failed, Clean], Err(Obstacle::NotTried)),
+        ];
+        for (outcomes, verdict) in cases {
+            let trials: Vec<_> = CopyUp::ALL
+                .into_iter()
+                .zip(outcomes)
+                .map(|(copy_up, outcome)| Trial { copy_up, outcome })
+                .collect();
+            assert_eq!(judge(&trials), verdict, "{outcomes:?}");
+        }
+    }
+}
