@@ -138,7 +138,9 @@ impl Belt {
         state.ended = true;
         state.failure = end.err();
         self.ready.notify_one();
-        while let Some(job) = state.job() {
+        while !state.stopped
+            && let Some(job) = state.job()
+        {
             state = self.hash(state, job);
         }
     }
@@ -186,12 +188,8 @@ impl Belt {
 
     /// Turns the decompressor away at its next buffer.
     pub(super) fn stop(&self) {
-        let mut state = self.lock();
-        state.stopped = true;
-        let dropped = (std::mem::take(&mut state.ready), std::mem::take(&mut state.unhashed));
+        self.lock().stopped = true;
         self.room.notify_one();
-        drop(state);
-        drop(dropped);
     }
 
     fn hash_or_wait<'a>(

@@ -51,6 +51,12 @@ pub(super) enum Role {
     Entry(Kind),
     /// A file whose map starts in the header.
     GnuSparse,
+    Extension(Extension),
+}
+
+/// A header whose data say something about entries that follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extension {
     LongName,
     LongLink,
     Pax,
@@ -91,11 +97,11 @@ impl<'b> Header<'b> {
             b'4' => Role::Entry(Kind::BlockDevice),
             b'5' => Role::Entry(Kind::Directory),
             b'6' => Role::Entry(Kind::Fifo),
-            b'L' => Role::LongName,
-            b'K' => Role::LongLink,
+            b'L' => Role::Extension(Extension::LongName),
+            b'K' => Role::Extension(Extension::LongLink),
             // X is what Solaris wrote before POSIX settled on x.
-            b'x' | b'X' => Role::Pax,
-            b'g' => Role::PaxGlobal,
+            b'x' | b'X' => Role::Extension(Extension::Pax),
+            b'g' => Role::Extension(Extension::PaxGlobal),
             b'S' => Role::GnuSparse,
             other => {
                 let found = Quoted::new(&[other]);

@@ -13,6 +13,8 @@ mod number;
 mod pax;
 mod pending;
 mod sparse;
+#[cfg(test)]
+mod tests;
 
 use crate::error::Place;
 use crate::limits::{LimitExceeded, Limits};
@@ -20,8 +22,8 @@ use crate::limits::{LimitExceeded, Limits};
 pub use entry::{Entry, Kind, Segment, Time};
 pub use error::{NameFault, NumberFault, ParseError, PaxFault, Quoted, SparseFault, TarError};
 
-use header::{BLOCK, Block, Header, Role};
-use pending::{MapState, Pending, Stored};
+use header::{BLOCK, Block, Extension, Header, Role};
+use pending::{Content, MapState, Pending};
 use sparse::{Map, MapText};
 
 /// Reads an archive from pieces of any size.
@@ -56,7 +58,7 @@ enum State {
     Header,
     /// The data of an extension header whose block was at `offset`.
     Extension {
-        role: Role,
+        what: Extension,
         offset: u64,
         size: u64,
     },
@@ -172,8 +174,8 @@ impl Parser {
             }
             let event = match self.state {
                 State::Header => self.header(input)?,
-                State::Extension { role, offset, size } => {
-                    self.extension(input, role, offset, size)?
+                State::Extension { what, offset, size } => {
+                    self.extension(input, what, offset, size)?
                 }
                 State::GnuMap { stored } => self.gnu_map(input, stored)?,
                 State::MapInData { .. } => self.map_in_data(input)?,
@@ -207,10 +209,10 @@ impl Parser {
         let header = Header::new(&block, offset)?;
         match header.role()? {
             role @ (Role::Entry(_) | Role::GnuSparse) => self.entry_header(header, role),
-            role => {
-                let size = self.pending.expect(header, role)?;
+            Role::Extension(what) => {
+                let size = self.pending.expect(header, what)?;
                 self.body.clear();
-                self.state = State::Extension { role, offset, size };
+                self.state = State::Extension { what, offset, size };
                 Ok(None)
             }
         }
@@ -231,7 +233,7 @@ impl Parser {
     fn extension<'i>(
         &mut self,
         input: &mut &'i [u8],
-        role: Role,
+        what: Extension,
         offset: u64,
         size: u64,
     ) -> Result<Option<Event<'i>>, ParseError> {
@@ -243,14 +245,14 @@ impl Parser {
             return Ok(Some(Event::More));
         }
         if self.body.is_empty() {
-            self.pending.read(role, piece, offset)?;
+            self.pending.read(what, piece, offset)?;
         } else {
             self.body.extend_from_slice(piece);
-            self.pending.read(role, &self.body, offset)?;
+            self.pending.read(what, &self.body, offset)?;
         }
         self.check_xattrs(self.pending.global_xattr_bytes())?;
         // A global header is no part of the entry after it.
-        self.within = role != Role::PaxGlobal;
+        self.within = what != Extension::PaxGlobal;
         self.padding = padding(size);
         self.state = State::Header;
         Ok(None)
@@ -264,7 +266,7 @@ impl Parser {
         if self.entries == self.limits.entries {
             return Err(LimitExceeded::Entries(self.limits.entries).into());
         }
-        let Stored { size: stored, map } =
+        let Content { size: stored, map } =
             self.pending.fill(header, role, &mut self.entry, &mut self.map)?;
         self.check_limits()?;
         self.state = match map {

@@ -111,7 +111,7 @@ impl Records {
     /// scanner that disagrees about `size` sees a different archive.
     pub(super) fn read(&mut self, mut body: &[u8], scope: Scope) -> Result<(), PaxFault> {
         while !body.is_empty() {
-            let (key, value, rest) = record(body)?;
+            let [key, value, rest] = record(body)?;
             self.set(key, value, scope)?;
             body = rest;
         }
@@ -138,8 +138,10 @@ impl Records {
             b"atime" => self.atime = setting(key, value, scope, number::time)?,
             _ => {
                 if let Some(name) = key.strip_prefix(SCHILY_XATTR) {
-                    // No record with an empty value is a deletion here: an xattr may be empty,
-                    // and GNU tar, bsdtar and containerd all write and read it so.
+                    // An empty value is no deletion here: an xattr may be empty, and GNU tar,
+                    // bsdtar and containerd all write and read it so. The name is taken as it
+                    // stands: GNU tar and bsdtar write % as %25, but Go, which made nearly all
+                    // layers, does not, and containerd does not decode.
                     self.xattr(key, name, true, |to| {
                         to.extend_from_slice(value);
                         Some(())
@@ -201,8 +203,8 @@ pub(super) fn recycle(buffer: &mut Vec<u8>) {
     if buffer.capacity() > KEPT { *buffer = Vec::new() } else { buffer.clear() }
 }
 
-/// The first record and what follows it.
-fn record(body: &[u8]) -> Result<(&[u8], &[u8], &[u8]), PaxFault> {
+/// The key and value of the first record, and what follows it.
+fn record(body: &[u8]) -> Result<[&[u8]; 3], PaxFault> {
     // 20 digits hold every u64; without a bound a megabyte of zeros would be a length.
     let space = body.iter().take(21).position(|&b| b == b' ').ok_or(PaxFault::Length)?;
     let length = number::unsigned(&body[..space]).map_err(|_| PaxFault::Length)?;
@@ -221,7 +223,7 @@ fn record(body: &[u8]) -> Result<(&[u8], &[u8], &[u8]), PaxFault> {
     if key.contains(&0) {
         return Err(PaxFault::Nul { key: Quoted::new(key) });
     }
-    Ok((key, &record[equals + 1..], rest))
+    Ok([key, &record[equals + 1..], rest])
 }
 
 fn text(key: &[u8], value: &[u8], to: &mut Vec<u8>) -> Result<(), PaxFault> {
@@ -376,7 +378,7 @@ fn percent_decode(text: &[u8], to: &mut Vec<u8>) -> Option<()> {
 /// RFC 4648, with or without the padding: libarchive leaves it out.
 fn base64_decode(text: &[u8], to: &mut Vec<u8>) -> Option<()> {
     let padding = text.iter().rev().take_while(|&&b| b == b'=').count();
-    if padding > 2 || (padding > 0 && text.len() % 4 != 0) {
+    if padding > 2 || (padding > 0 && !text.len().is_multiple_of(4)) {
         return None;
     }
     for group in text[..text.len() - padding].chunks(4) {

@@ -3,7 +3,7 @@
 
 use super::entry::{Entry, Kind, Time};
 use super::error::{NameFault, PaxFault, SparseFault, TarError};
-use super::header::{Header, Role, text};
+use super::header::{Extension, Header, Role, text};
 use super::number;
 use super::pax::{MapPlace, Records, Scope, XATTRS_MAX, Xattr, recycle};
 use super::sparse::{GNU_SIZE, Map};
@@ -25,7 +25,7 @@ pub(super) struct Pending {
 
 /// What an entry has in the archive after its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stored {
+pub(super) struct Content {
     /// Bytes of data, the map of a sparse file of version 1.0 included.
     pub(super) size: u64,
     pub(super) map: MapState,
@@ -52,13 +52,13 @@ impl Pending {
     }
 
     /// Before an extension header is read: its size, if it may be there at all.
-    pub(super) fn expect(&mut self, header: Header, role: Role) -> Result<u64, TarError> {
+    pub(super) fn expect(&mut self, header: Header, what: Extension) -> Result<u64, TarError> {
         let offset = header.offset;
-        let second = match role {
-            Role::LongName if !self.long_name.is_empty() => Some("long name"),
-            Role::LongLink if !self.long_link.is_empty() => Some("long link target"),
-            Role::Pax if self.has_pax => Some("PAX header"),
-            Role::PaxGlobal if self.needs_entry() => {
+        let second = match what {
+            Extension::LongName if !self.long_name.is_empty() => Some("long name"),
+            Extension::LongLink if !self.long_link.is_empty() => Some("long link target"),
+            Extension::Pax if self.has_pax => Some("PAX header"),
+            Extension::PaxGlobal if self.needs_entry() => {
                 return Err(TarError::MisplacedGlobal { offset });
             }
             _ => None,
@@ -76,25 +76,23 @@ impl Pending {
     }
 
     /// The data of an extension header, complete.
-    pub(super) fn read(&mut self, role: Role, body: &[u8], offset: u64) -> Result<(), TarError> {
+    pub(super) fn read(
+        &mut self,
+        what: Extension,
+        body: &[u8],
+        offset: u64,
+    ) -> Result<(), TarError> {
         let pax = |fault| TarError::Pax { offset, fault };
-        match role {
-            Role::Pax => {
+        match what {
+            Extension::Pax => {
                 self.has_pax = true;
                 self.own.read(body, Scope::Entry).map_err(pax)
             }
-            Role::PaxGlobal => self.global.read(body, Scope::Global).map_err(pax),
-            Role::LongName => long(body, &mut self.long_name).map_err(|fault| TarError::Name {
-                offset,
-                field: "long name",
-                fault,
-            }),
-            Role::LongLink => long(body, &mut self.long_link).map_err(|fault| TarError::Name {
-                offset,
-                field: "long link target",
-                fault,
-            }),
-            Role::Entry(_) | Role::GnuSparse => unreachable!("not an extension header"),
+            Extension::PaxGlobal => self.global.read(body, Scope::Global).map_err(pax),
+            Extension::LongName => long(body, &mut self.long_name)
+                .map_err(|fault| TarError::Name { offset, field: "long name", fault }),
+            Extension::LongLink => long(body, &mut self.long_link)
+                .map_err(|fault| TarError::Name { offset, field: "long link target", fault }),
         }
     }
 
@@ -107,7 +105,7 @@ impl Pending {
         role: Role,
         entry: &mut Entry,
         map: &mut Map,
-    ) -> Result<Stored, TarError> {
+    ) -> Result<Content, TarError> {
         let offset = header.offset;
         let (own, global) = (&self.own, &self.global);
         let kind = if let Role::Entry(kind) = role { kind } else { Kind::File };
@@ -183,7 +181,7 @@ impl Pending {
         role: Role,
         entry: &mut Entry,
         map: &mut Map,
-    ) -> Result<Stored, TarError> {
+    ) -> Result<Content, TarError> {
         let offset = header.offset;
         let sparse = |fault| TarError::Sparse { offset, fault };
         let records = &mut self.own.sparse;
@@ -197,10 +195,10 @@ impl Pending {
         // have such sizes without data. GNU tar would skip data here, and so misses the headers
         // in it that Go, and this parser, see.
         if entry.kind != Kind::File {
-            return Ok(Stored { size: 0, map: MapState::Read });
+            return Ok(Content { size: 0, map: MapState::Read });
         }
         let size = self.own.size.or(Default::default()).map_or_else(|| header.size(), Ok)?;
-        let mut stored = Stored { size, map: MapState::Read };
+        let mut stored = Content { size, map: MapState::Read };
         entry.size = size;
         if role == Role::GnuSparse {
             if !header.is_gnu() {
