@@ -43,4 +43,4 @@ for file in plain.tar plain.tar.gz plain.tar.zst; do
     echo "sha256:$(sha256sum <$file | cut -d' ' -f1)" | tr -d '\n' >$file.sha256
     echo "sha512:$(sha512sum <$file | cut -d' ' -f1)" | tr -d '\n' >$file.sha512
 done
-touch done
+touch "done"
