@@ -21,10 +21,10 @@ lint: lint-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 	mandoc -T lint -W warning man/*
-	shellcheck $(SCRIPTS)
+	shellcheck --severity=warning $(SCRIPTS)
 	scripts/check-licences
 
-SCRIPTS := $(wildcard scripts/* .ci/run)
+SCRIPTS := $(wildcard scripts/* .ci/run c-tests/*.sh)
 .PHONY: lint-tools
 lint-tools:
 	$(need) mandoc shellcheck
@@ -38,7 +38,7 @@ test-rust:
 	$(CARGO) test --quiet --workspace
 
 # Other tools that the tests compare with, or take layers from.
-TEST_PACKAGES := tar gzip zstd
+TEST_PACKAGES := acl attr buildah debootstrap gzip libarchive-tools libcap2-bin skopeo tar umoci zstd
 
 ## demo: makes a Debian image of three layers, unpacks it in both modes, compares the trees; root
 .PHONY: demo

@@ -3,10 +3,21 @@
 //! `cargo run --example unpack_layer -- layer.tar.gz root sha256:...`
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use ocilayer::{Expect, Options, Source, unpack};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("unpack_layer: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [layer, root, digest] = arguments.as_slice() else {
         return Err("usage: unpack_layer LAYER ROOT DIGEST".into());

@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use ocilayer::{Lowers, Mode, Observer, Options, Progress, Source, Warning, unpack_with};
 
@@ -29,7 +30,17 @@ impl Observer for Watch {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("unpack_stack: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let dir = arguments.next().ok_or("usage: unpack_stack DIR LAYER...")?;
     // Topmost first, as overlayfs wants them.

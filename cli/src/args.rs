@@ -53,7 +53,8 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    Unpack(Unpack),
+    Unpack(Box<Unpack>),
+    Check(Check),
 }
 
 /// Applies one layer to a directory.
@@ -138,6 +139,23 @@ pub struct Unpack {
 
     #[command(flatten)]
     pub limits: Limits,
+}
+
+/// Asks this kernel whether its overlayfs copies the marks of opaque directories upwards.
+///
+/// Where it does, a layer that was applied through an overlay mount of its parents may hide files
+/// of all layers below. The check mounts a small overlay in a new directory and looks, and leaves
+/// nothing behind; it never guesses from a version number.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Where to look: the directory that holds the layers, since its file system matters.
+    ///
+    /// Without it a temporary directory is taken, which tells about the kernel alone.
+    pub dir: Option<PathBuf>,
+
+    /// Prints the answer as one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Refusals of layers that want too much. The defaults are above every real image.

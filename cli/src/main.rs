@@ -4,12 +4,14 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod check;
 mod progress;
 mod signals;
 mod summary;
 mod unpack;
 mod values;
 
+use std::io::{self, Write, stdout};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -22,12 +24,19 @@ pub enum Exit {
     Done = 0,
     Failed = 1,
     Usage = 2,
+    CannotTell = 3,
+}
+
+impl Exit {
+    /// What `check` answers when the kernel has the bug.
+    pub const AFFECTED: Exit = Exit::Failed;
 }
 
 fn main() -> ExitCode {
     let exit = match Arguments::try_parse() {
         Ok(arguments) => match arguments.command {
-            Command::Unpack(arguments) => unpack::run(arguments),
+            Command::Unpack(arguments) => unpack::run(&arguments),
+            Command::Check(arguments) => check::run(&arguments),
         },
         Err(answer) if !answer.use_stderr() => print_help(&answer),
         Err(wrong) => {
@@ -55,8 +64,15 @@ fn print_help(answer: &clap::Error) -> Exit {
     }
 }
 
+/// Standard output, whole or not at all as far as the exit status is concerned.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
 /// A script must not take a cut report for a whole one.
-fn output_failed(error: &std::io::Error) -> Exit {
+fn output_failed(error: &io::Error) -> Exit {
     complain(format_args!("standard output: {error}"));
     Exit::Failed
 }

@@ -3,9 +3,13 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter, Write};
+use std::time::Duration;
 
 use indicatif::{BinaryBytes, HumanCount};
 use ocilayer::{Compression, Digest, EntryCounts, Report, Skipped};
+
+/// Less than this is the way to the system call and back.
+const NOTABLE_SYNC: Duration = Duration::from_millis(10);
 
 /// The lines printed after an unpack.
 pub struct Summary<'a>(pub &'a Report);
@@ -81,7 +85,7 @@ fn time(report: &Report) -> String {
         let rate = report.bytes.layer as f64 / seconds;
         let _ = write!(line, ", {}/s uncompressed", BinaryBytes(rate as u64));
     }
-    if !times.sync.is_zero() {
+    if times.sync >= NOTABLE_SYNC {
         let _ = write!(line, ", {:.2} s of it for sync", times.sync.as_secs_f64());
     }
     line

@@ -2,7 +2,7 @@
 //! `ocilayer unpack`.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, IsTerminal, Write, stdin, stdout};
+use std::io::{self, IsTerminal, stdin};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::args;
 use crate::progress::Display;
 use crate::summary::Summary;
-use crate::{Exit, complain, output_failed, signals, values};
+use crate::{Exit, complain, output_failed, print, signals, values};
 
 /// Why an unpack is not even begun.
 #[derive(Debug, thiserror::Error)]
@@ -38,10 +38,10 @@ enum Refusal {
     Signals(io::Error),
 }
 
-pub fn run(arguments: args::Unpack) -> Exit {
-    match begin(&arguments) {
-        Ok(Ok(report)) => succeed(&arguments, &report),
-        Ok(Err(error)) => fail(&arguments, &error),
+pub fn run(arguments: &args::Unpack) -> Exit {
+    match begin(arguments) {
+        Ok(Ok(report)) => succeed(arguments, &report),
+        Ok(Err(error)) => fail(arguments, &error),
         Err(refusal) => {
             complain(&refusal);
             refusal.exit()
@@ -209,12 +209,6 @@ fn is_usage(error: &Error) -> bool {
         Cause::Options(OptionsError::Root { .. } | OptionsError::Lower { .. })
     );
     error.kind() == ErrorKind::InvalidArgument && !missing
-}
-
-fn print(text: &str) -> io::Result<()> {
-    let mut out = stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
 }
 
 impl Refusal {

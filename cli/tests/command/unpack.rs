@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ocilayer unpack` as a user runs it.
 
-mod common;
-
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -13,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use common::{Ran, command, is_root, layer, layer_of, ocilayer, small_layer, terminal};
+use crate::common::{Ran, command, is_root, layer, layer_of, ocilayer, small_layer, terminal};
 
 /// A directory with `layer.tar` and an empty `root`.
 fn place(layer: &[u8]) -> TempDir {

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `ocilayer` as a user runs it: statuses, what is printed where, signals.
+
+mod check;
+mod common;
+mod unpack;
