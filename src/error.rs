@@ -4,6 +4,7 @@
 use std::fmt;
 
 use rustix::io::Errno;
+use serde::Serialize;
 
 use crate::apply::ApplyError;
 use crate::decompress::DecompressError;
@@ -15,12 +16,13 @@ use crate::probe::ProbeError;
 use crate::report::Report;
 use crate::resolve::ResolveError;
 use crate::source::SourceError;
-use crate::tar::TarError;
+use crate::tar::{ParseError, TarError};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, for a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u32)]
 pub enum ErrorKind {
     /// Options, root or source make no sense.
@@ -75,6 +77,8 @@ pub enum Cause {
     /// The caller's filter callback failed.
     #[error("filter callback: {0}")]
     Filter(Errno),
+    #[error("start of a thread: {0}")]
+    Thread(std::io::Error),
     #[error("cancelled")]
     Cancelled,
     #[error("internal error: {0}")]
@@ -148,6 +152,15 @@ impl<C: Into<Cause>> From<C> for Error {
     }
 }
 
+impl From<ParseError> for Cause {
+    fn from(error: ParseError) -> Cause {
+        match error {
+            ParseError::Tar(error) => Cause::Tar(error),
+            ParseError::Limit(limit) => Cause::Limit(limit),
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(place) = &self.0.place {
@@ -185,7 +198,10 @@ impl Cause {
             Cause::Limit(_) => (K::Limit, Errno::FBIG),
             Cause::Resolve(error) => (K::Filesystem, error.errno()),
             Cause::Apply(error) => (K::Filesystem, error.errno()),
-            Cause::Probe(error) => (K::Filesystem, error.errno()),
+            Cause::Probe(error) => (K::InvalidArgument, error.errno()),
+            Cause::Thread(error) => {
+                (K::Filesystem, Errno::from_io_error(error).unwrap_or(Errno::AGAIN))
+            }
             Cause::Filter(errno) => (K::Callback, *errno),
             Cause::Panic(_) => (K::Panic, Errno::NOTRECOVERABLE),
         }

@@ -1,19 +1,254 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Entries to actions: what a name and a type mean in an OCI layer.
+//!
+//! The rules are those of layer.md in the OCI image specification; docs/layer-semantics.md has
+//! them case by case.
 
 use rustix::io::Errno;
 
-use crate::error::ErrorKind;
+use crate::error::{Cause, ErrorKind};
+use crate::options::Mode;
+use crate::report::SkipReason;
+use crate::resolve::{AboveRoot, CleanPath, Component, Unclean};
+use crate::tar::{Entry, Kind};
+
+/// Prefix of names that stand for something other than themselves.
+const WHITEOUT: &[u8] = b".wh.";
+/// aufs's own names: all but the opaque marker are its bookkeeping and no part of the layer.
+const AUFS: &[u8] = b".wh..wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// What an entry asks for. Paths are clean: relative to the root, without `.` and `..`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Action<'p> {
+    /// Attributes of the root itself.
+    Root,
+    /// A file, directory, symlink, FIFO or device.
+    Make {
+        parent: &'p [u8],
+        name: Component<'p>,
+    },
+    /// One more name of what `target` is.
+    Link {
+        parent: &'p [u8],
+        name: Component<'p>,
+        target: (&'p [u8], Component<'p>),
+    },
+    /// Nothing of this name from the layers below.
+    Whiteout {
+        parent: &'p [u8],
+        name: Component<'p>,
+    },
+    /// Nothing in this directory from the layers below.
+    Opaque {
+        dir: &'p [u8],
+    },
+    Skip(SkipReason),
+}
+
+/// The cleaned names of one entry. Kept between entries for its buffers.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    path: CleanPath,
+    target: CleanPath,
+}
 
 /// An entry that is well-formed tar but that no layer may have, or that contradicts the tree.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum LayerError {
     #[error("name leaves the root")]
     Escapes,
+    #[error("name has a component of {0} bytes, a file system holds 255")]
+    ComponentTooLong(usize),
+    #[error("name has a NUL byte")]
+    Nul,
+    #[error("the root is a directory and can be nothing else")]
+    RootNotDirectory,
+    #[error("whiteout of \"{}\"", .0.escape_ascii())]
+    InvalidWhiteout(Vec<u8>),
+    #[error("lies below the whiteout \"{}\"", .0.escape_ascii())]
+    BelowWhiteout(Vec<u8>),
+    #[error("device 0:0 would be a whiteout")]
+    WhiteoutDevice,
+    #[error("symlink without a target")]
+    EmptySymlink,
+    #[error("hardlink to the root")]
+    LinkToRoot,
+    #[error("hardlink to \"{}\", which is a directory", .0.escape_ascii())]
+    LinkToDirectory(Vec<u8>),
+    #[error("hardlink to \"{}\", which does not exist", .0.escape_ascii())]
+    LinkTargetMissing(Vec<u8>),
+    #[error("hardlink to \"{}\", which is not in this layer, and no parents are given", .0.escape_ascii())]
+    LinkTargetUnknown(Vec<u8>),
+    #[error("whiteout of \"{}\", to which this layer has a hardlink", .0.escape_ascii())]
+    LinkTargetWhitedOut(Vec<u8>),
+    #[error("parent \"{}\" is no directory in this layer", .0.escape_ascii())]
+    ParentNotDirectory(Vec<u8>),
+    #[error(
+        "opaque marker at the root: overlayfs needs a whiteout for each lower name, so the parents must be given"
+    )]
+    OpaqueRootWithoutParents,
+    #[error("owner {0} is in none of the ranges to map")]
+    UnmappedUid(u32),
+    #[error("group {0} is in none of the ranges to map")]
+    UnmappedGid(u32),
 }
 
 impl LayerError {
+    /// The table from refusal to kind and errno.
     pub(crate) fn verdict(&self) -> (ErrorKind, Errno) {
-        (ErrorKind::Layer, Errno::INVAL)
+        use LayerError as E;
+        match self {
+            E::ComponentTooLong(_) => (ErrorKind::Layer, Errno::NAMETOOLONG),
+            E::LinkTargetMissing(_) | E::LinkTargetWhitedOut(_) => (ErrorKind::Layer, Errno::NOENT),
+            E::LinkToDirectory(_) | E::LinkToRoot => (ErrorKind::Layer, Errno::PERM),
+            E::ParentNotDirectory(_) => (ErrorKind::Layer, Errno::NOTDIR),
+            E::OpaqueRootWithoutParents | E::LinkTargetUnknown(_) => {
+                (ErrorKind::Unsupported, Errno::OPNOTSUPP)
+            }
+            _ => (ErrorKind::Layer, Errno::INVAL),
+        }
+    }
+}
+
+impl From<Unclean> for LayerError {
+    fn from(unclean: Unclean) -> LayerError {
+        match unclean {
+            Unclean::Escapes => LayerError::Escapes,
+            Unclean::TooLong(length) => LayerError::ComponentTooLong(length),
+            Unclean::Nul => LayerError::Nul,
+        }
+    }
+}
+
+/// Says what an entry asks for, or why no layer may ask for it.
+pub(crate) fn interpret<'p>(
+    entry: &Entry,
+    mode: Mode,
+    names: &'p mut Names,
+) -> Result<Action<'p>, Cause> {
+    names.path.set(&entry.name, AboveRoot::Refuse).map_err(LayerError::from)?;
+    let Some((parent, name)) = names.path.parent_and_name() else {
+        return match entry.kind {
+            Kind::Directory => Ok(Action::Root),
+            _ => Err(LayerError::RootNotDirectory.into()),
+        };
+    };
+    if let Some(above) = parent.split(|byte| *byte == b'/').find(|part| part.starts_with(WHITEOUT))
+    {
+        return match above.starts_with(AUFS) {
+            true => Ok(Action::Skip(SkipReason::AufsMetadata)),
+            false => Err(LayerError::BelowWhiteout(above.to_vec()).into()),
+        };
+    }
+    if name.as_bytes() == OPAQUE {
+        return Ok(Action::Opaque { dir: parent });
+    }
+    if name.as_bytes().starts_with(AUFS) {
+        return Ok(Action::Skip(SkipReason::AufsMetadata));
+    }
+    if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT) {
+        let name =
+            Component::new(hidden).ok_or_else(|| LayerError::InvalidWhiteout(hidden.to_vec()))?;
+        return Ok(Action::Whiteout { parent, name });
+    }
+    match entry.kind {
+        Kind::Hardlink => {
+            // Some builders write absolute targets, and a target has nowhere else to be.
+            names.target.set(&entry.link, AboveRoot::Stay).map_err(LayerError::from)?;
+            let target = names.target.parent_and_name().ok_or(LayerError::LinkToRoot)?;
+            Ok(Action::Link { parent, name, target })
+        }
+        Kind::Symlink if entry.link.is_empty() => Err(LayerError::EmptySymlink.into()),
+        Kind::CharDevice if entry.device == (0, 0) && mode != Mode::Directory => {
+            Err(LayerError::WhiteoutDevice.into())
+        }
+        _ => Ok(Action::Make { parent, name }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(kind: Kind, name: &str) -> Entry {
+        Entry { kind, name: name.into(), device: (1, 3), ..Entry::default() }
+    }
+
+    fn meaning(entry: &Entry, mode: Mode) -> String {
+        match interpret(entry, mode, &mut Names::default()) {
+            Ok(action) => {
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                match action {
+                    Action::Root => "root".into(),
+                    Action::Make { parent, name } => {
+                        format!("make {} {}", text(parent), text(name.as_bytes()))
+                    }
+                    Action::Link { parent, name, target } => format!(
+                        "link {} {} to {} {}",
+                        text(parent),
+                        text(name.as_bytes()),
+                        text(target.0),
+                        text(target.1.as_bytes())
+                    ),
+                    Action::Whiteout { parent, name } => {
+                        format!("whiteout {} {}", text(parent), text(name.as_bytes()))
+                    }
+                    Action::Opaque { dir } => format!("opaque {}", text(dir)),
+                    Action::Skip(reason) => format!("skip {reason:?}"),
+                }
+            }
+            Err(error) => format!("refused: {error}"),
+        }
+    }
+
+    #[test]
+    fn names_have_their_meaning() {
+        for (kind, name, expected) in [
+            (Kind::Directory, "./", "root"),
+            (Kind::File, "./", "refused: the root is a directory and can be nothing else"),
+            (Kind::File, "usr/bin/su", "make usr/bin su"),
+            (Kind::File, "/etc/passwd", "make etc passwd"),
+            (Kind::File, "../etc/passwd", "refused: name leaves the root"),
+            (Kind::File, "etc/.wh.passwd", "whiteout etc passwd"),
+            (Kind::Directory, ".wh.etc/", "whiteout  etc"),
+            (Kind::File, "etc/.wh..wh..opq", "opaque etc"),
+            (Kind::File, ".wh..wh..opq", "opaque "),
+            (Kind::File, ".wh..wh.plnk", "skip AufsMetadata"),
+            (Kind::File, ".wh..wh.plnk/7.8", "skip AufsMetadata"),
+            (Kind::File, "a/.wh.", "refused: whiteout of \"\""),
+            (Kind::File, "a/.wh..", "refused: whiteout of \".\""),
+            (Kind::File, "a/.wh...", "refused: whiteout of \"..\""),
+            (Kind::File, ".wh.a/b", "refused: lies below the whiteout \".wh.a\""),
+            (Kind::Symlink, "a", "refused: symlink without a target"),
+            (Kind::CharDevice, "dev/null", "make dev null"),
+        ] {
+            assert_eq!(meaning(&entry(kind, name), Mode::Overlay), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_hardlink_target_stays_inside() {
+        for (target, expected) in [
+            ("b/c", "link  a to b c"),
+            ("/b/c", "link  a to b c"),
+            ("../../etc/shadow", "link  a to etc shadow"),
+            ("..", "refused: hardlink to the root"),
+        ] {
+            let mut link = entry(Kind::Hardlink, "a");
+            link.link = target.into();
+            assert_eq!(meaning(&link, Mode::Directory), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn device_0_0_is_a_whiteout_only_to_overlayfs() {
+        let mut device = entry(Kind::CharDevice, "x");
+        device.device = (0, 0);
+        assert_eq!(meaning(&device, Mode::Directory), "make  x");
+        for mode in [Mode::Overlay, Mode::OverlayUserxattr] {
+            assert_eq!(meaning(&device, mode), "refused: device 0:0 would be a whiteout");
+        }
     }
 }

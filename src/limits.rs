@@ -54,6 +54,8 @@ pub enum LimitExceeded {
     Bytes(u64),
     #[error("decompresses to more than {0} times its size")]
     Ratio(u64),
+    #[error("zstd frame asks for a window of more than 2^{0} bytes")]
+    ZstdWindow(u32),
     #[error("path of {got} bytes, the limit is {limit}")]
     PathBytes { got: usize, limit: usize },
     #[error("path of {got} components, the limit is {limit}")]

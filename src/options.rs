@@ -106,6 +106,8 @@ pub enum OptionsError {
     LowersInDirectoryMode,
     #[error("lower directory {}: {errno}", path.display())]
     Lower { path: PathBuf, errno: rustix::io::Errno },
+    #[error("more lower directories than overlayfs can stack")]
+    TooManyLowers,
     #[error("root {}: {errno}", path.display())]
     Root { path: PathBuf, errno: rustix::io::Errno },
     #[error("owner ranges that overlap or pass the last id")]

@@ -1,11 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where the bytes of a layer come from.
+//!
+//! A source splits in two when it is opened: an [`Input`] that any one thread can read, and, for
+//! a read callback, a [`Feed`] that stays on the caller's thread and fills the input's buffers.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::io::Errno;
+use crossbeam_channel::{Receiver, Sender, bounded, never, select_biased, unbounded};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Advice, FileType, Mode, OFlags, SeekFrom, fadvise, fstat, open, seek};
+use rustix::io::{Errno, read, retry_on_intr};
+
+use crate::cancel::Cancel;
+
+/// One read(2), and at most so much between two looks at the cancel token. Half of a usual L2
+/// cache, since what was read is hashed and decompressed right after.
+const PIECE: usize = 256 << 10;
+
+/// Buffers between the caller's thread and the decompressor: one is filled and one is read, and
+/// the others even out a source that comes in bursts.
+const FEED_BUFFERS: usize = 4;
+
+/// A read callback's buffer goes on once it holds this much. Waiting for a full one would starve
+/// the decompressor behind a slow network; less would pay a turn between two threads for every
+/// few KiB that a socket gives at a time.
+const FEED_ENOUGH: usize = 64 << 10;
 
 /// A layer blob, compressed or not.
 ///
@@ -16,8 +40,10 @@ pub(crate) enum Origin<'a> {
     Path(PathBuf),
     File(OwnedFd),
     Memory(&'a [u8]),
-    Reader(Box<dyn FnMut(&mut [u8]) -> Result<usize, Errno> + 'a>),
+    Reader(Callback<'a>),
 }
+
+type Callback<'a> = Box<dyn FnMut(&mut [u8]) -> Result<usize, Errno> + 'a>;
 
 impl<'a> Source<'a> {
     /// Opened when the unpack starts; a failure to open is the unpack's.
@@ -39,6 +65,25 @@ impl<'a> Source<'a> {
     pub fn reader(read: impl FnMut(&mut [u8]) -> Result<usize, Errno> + 'a) -> Source<'a> {
         Source(Origin::Reader(Box::new(read)))
     }
+
+    /// Splits the source: what a worker thread can read by itself, and what only the caller's
+    /// thread may.
+    pub(crate) fn open(
+        self,
+        cancel: Option<&Cancel>,
+    ) -> Result<(Input<'a>, Option<Feed<'a>>), SourceError> {
+        let (supply, feed) = match self.0 {
+            Origin::Path(path) => (Supply::File(Descriptor::open(path)?), None),
+            Origin::File(fd) => (Supply::File(Descriptor::new(fd)), None),
+            Origin::Memory(blob) => (Supply::Memory(blob), None),
+            Origin::Reader(callback) => {
+                let (fed, feed) = feed(callback, cancel);
+                (Supply::Fed(fed), Some(feed))
+            }
+        };
+        let guard = Guard { cancel: cancel.cloned(), stop: None };
+        Ok((Input { supply, guard }, feed))
+    }
 }
 
 impl From<File> for Source<'_> {
@@ -58,6 +103,9 @@ pub enum SourceError {
     Callback(Errno),
     #[error("read callback returned {got} bytes for a buffer of {asked}")]
     Overrun { got: usize, asked: usize },
+    /// No thread or descriptor for reading the source beside the work on its entries.
+    #[error("start of the decompressor: {0}")]
+    Start(Errno),
     #[error("cancelled")]
     Cancelled,
 }
@@ -66,9 +114,354 @@ impl SourceError {
     pub(crate) fn errno(&self) -> Errno {
         match self {
             SourceError::Open { errno, .. } | SourceError::Read { errno, .. } => *errno,
-            SourceError::Callback(errno) => *errno,
+            SourceError::Callback(errno) | SourceError::Start(errno) => *errno,
             SourceError::Overrun { .. } => Errno::INVAL,
             SourceError::Cancelled => Errno::CANCELED,
+        }
+    }
+}
+
+/// The part of a source that one thread reads by itself.
+pub(crate) struct Input<'a> {
+    supply: Supply<'a>,
+    guard: Guard,
+}
+
+enum Supply<'a> {
+    File(Descriptor),
+    Memory(&'a [u8]),
+    Fed(Fed),
+    #[cfg(test)]
+    Panics,
+}
+
+impl Input<'_> {
+    /// Bytes from here to the end, where that is known beforehand.
+    pub(crate) fn size(&self) -> Option<u64> {
+        match &self.supply {
+            Supply::File(file) => file.size,
+            Supply::Memory(blob) => Some(blob.len() as u64),
+            _ => None,
+        }
+    }
+
+    /// The next bytes, at least one unless the source is at its end.
+    pub(crate) fn fill(&mut self) -> Result<&[u8], SourceError> {
+        self.head(1)
+    }
+
+    /// Waits until the next `count` bytes are there, or the source's end.
+    ///
+    /// More than one only before the first [`consume`](Input::consume): nothing is moved together.
+    pub(crate) fn head(&mut self, count: usize) -> Result<&[u8], SourceError> {
+        match &mut self.supply {
+            Supply::File(file) => file.head(count, &self.guard),
+            Supply::Memory(blob) => {
+                self.guard.check()?;
+                Ok(&blob[..blob.len().min(PIECE)])
+            }
+            Supply::Fed(fed) => fed.fill(&self.guard),
+            #[cfg(test)]
+            Supply::Panics => panic!("a defect, for the tests"),
+        }
+    }
+
+    /// Moves past bytes that [`fill`](Input::fill) showed.
+    pub(crate) fn consume(&mut self, count: usize) {
+        match &mut self.supply {
+            Supply::File(file) => file.start += count,
+            Supply::Memory(blob) => *blob = &blob[count..],
+            Supply::Fed(fed) => fed.start += count,
+            #[cfg(test)]
+            Supply::Panics => {}
+        }
+    }
+
+    /// Reads some bytes, 0 at the end: what `fill` shows first, and then past its buffer.
+    pub(crate) fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
+        if let Supply::File(file) = &mut self.supply
+            && file.start == file.end
+        {
+            return file.read(into, &self.guard);
+        }
+        let shown = self.fill()?;
+        let count = shown.len().min(into.len());
+        into[..count].copy_from_slice(&shown[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+
+    /// What ends every wait in this input, from another thread, when it is dropped.
+    pub(crate) fn stopper(&mut self) -> Result<Stopper, Errno> {
+        let event = Cancel::new()?;
+        let (_gate, closed) = bounded(0);
+        self.guard.stop = Some((event.clone(), closed));
+        Ok(Stopper { event, _gate })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn panicking() -> Input<'static> {
+        Input { supply: Supply::Panics, guard: Guard { cancel: None, stop: None } }
+    }
+}
+
+/// Stops the input it came from, when dropped: the reading thread gets `Cancelled`.
+pub(crate) struct Stopper {
+    event: Cancel,
+    /// Wakes a thread that waits for the read callback's next buffer: that one is not in poll(2).
+    _gate: Sender<Infallible>,
+}
+
+impl Drop for Stopper {
+    fn drop(&mut self) {
+        self.event.cancel();
+    }
+}
+
+/// Who may end a wait: the caller's token, and the owner of the thread that reads.
+struct Guard {
+    cancel: Option<Cancel>,
+    stop: Option<(Cancel, Receiver<Infallible>)>,
+}
+
+impl Guard {
+    fn events(&self) -> impl Iterator<Item = &Cancel> {
+        self.cancel.iter().chain(self.stop.iter().map(|(event, _)| event))
+    }
+
+    fn check(&self) -> Result<(), SourceError> {
+        if self.events().any(Cancel::is_cancelled) {
+            return Err(SourceError::Cancelled);
+        }
+        Ok(())
+    }
+
+    /// Waits until `fd` can be read, has ended, or has failed: read(2) tells which.
+    fn wait(&self, fd: &OwnedFd) -> Result<(), Errno> {
+        let mut watched = vec![PollFd::new(fd, PollFlags::IN)];
+        watched.extend(self.events().map(|event| PollFd::new(event, PollFlags::IN)));
+        retry_on_intr(|| poll(&mut watched, None)).map(drop)
+    }
+}
+
+/// A file, pipe, socket or terminal.
+struct Descriptor {
+    fd: OwnedFd,
+    /// Whether read(2) may wait for another process.
+    waits: bool,
+    size: Option<u64>,
+    /// Bytes read so far.
+    offset: u64,
+    /// Set by the first empty read: a terminal would ask for more.
+    ended: bool,
+    /// Empty until something is to be shown; `start..end` is shown and not consumed.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Descriptor {
+    fn open(path: PathBuf) -> Result<Descriptor, SourceError> {
+        // NONBLOCK: opening a FIFO would wait for its writer, where no cancel token can wake it.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        match retry_on_intr(|| open(&path, flags, Mode::empty())) {
+            Ok(fd) => Ok(Descriptor::new(fd)),
+            Err(errno) => Err(SourceError::Open { path, errno }),
+        }
+    }
+
+    fn new(fd: OwnedFd) -> Descriptor {
+        let mut file = Descriptor {
+            fd,
+            waits: true,
+            size: None,
+            offset: 0,
+            ended: false,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+        };
+        if let Ok(stat) = fstat(&file.fd)
+            && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        {
+            file.waits = false;
+            let position = seek(&file.fd, SeekFrom::Current(0)).unwrap_or(0);
+            file.size = Some(u64::try_from(stat.st_size).unwrap_or(0).saturating_sub(position));
+            // Advice: a file system that does not take it is only slower.
+            let _ = fadvise(&file.fd, 0, None, Advice::Sequential);
+        }
+        file
+    }
+
+    fn head(&mut self, count: usize, guard: &Guard) -> Result<&[u8], SourceError> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+        while self.end - self.start < count && !self.ended {
+            let mut buffer = std::mem::take(&mut self.buffer);
+            buffer.resize(PIECE, 0);
+            let got = self.read(&mut buffer[self.end..], guard);
+            self.buffer = buffer;
+            self.end += got?;
+        }
+        Ok(&self.buffer[self.start..self.end])
+    }
+
+    fn read(&mut self, into: &mut [u8], guard: &Guard) -> Result<usize, SourceError> {
+        let failed = |errno| SourceError::Read { offset: self.offset, errno };
+        let mut wait = self.waits;
+        while !self.ended {
+            if wait {
+                guard.wait(&self.fd).map_err(failed)?;
+            }
+            guard.check()?;
+            match read(&self.fd, &mut *into) {
+                Ok(got) => {
+                    self.offset += got as u64;
+                    self.ended = got == 0;
+                    return Ok(got);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => wait = true,
+                Err(errno) => return Err(failed(errno)),
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// One buffer on its way from the caller's thread.
+struct Filled {
+    /// Always of full length, so that it need not be cleared again.
+    buffer: Vec<u8>,
+    len: usize,
+    /// Set behind the source's last byte.
+    end: Option<Result<(), SourceError>>,
+}
+
+/// The worker's side of a read callback.
+struct Fed {
+    /// None when no more is wanted, which ends the caller's loop.
+    wanted: Option<Sender<Vec<u8>>>,
+    filled: Receiver<Filled>,
+    buffer: Vec<u8>,
+    start: usize,
+    len: usize,
+    end: Option<Result<(), SourceError>>,
+    hung_up: Arc<AtomicBool>,
+}
+
+/// The caller's side of a read callback. It must stay on the thread that called unpack.
+///
+/// Dropping it before the source's end ends the worker's side with `Cancelled`.
+pub(crate) struct Feed<'a> {
+    callback: Callback<'a>,
+    cancel: Option<Cancel>,
+    wanted: Receiver<Vec<u8>>,
+    filled: Sender<Filled>,
+    ended: bool,
+    hung_up: Arc<AtomicBool>,
+}
+
+fn feed<'a>(callback: Callback<'a>, cancel: Option<&Cancel>) -> (Fed, Feed<'a>) {
+    // Not bounded by the channels but by the buffers: there are no others to send.
+    let (want, wanted) = unbounded();
+    let (fill, filled) = unbounded();
+    for _ in 0..FEED_BUFFERS {
+        want.send(vec![0; PIECE]).expect("the receiver is in this function");
+    }
+    let hung_up = Arc::new(AtomicBool::new(false));
+    let fed = Fed {
+        wanted: Some(want),
+        filled,
+        buffer: Vec::new(),
+        start: 0,
+        len: 0,
+        end: None,
+        hung_up: hung_up.clone(),
+    };
+    let cancel = cancel.cloned();
+    (fed, Feed { callback, cancel, wanted, filled: fill, ended: false, hung_up })
+}
+
+impl Fed {
+    fn fill(&mut self, guard: &Guard) -> Result<&[u8], SourceError> {
+        guard.check()?;
+        while self.start == self.len {
+            if let Some(end) = &self.end {
+                end.clone()?;
+                break;
+            }
+            let filled = self.receive(guard)?;
+            let used = std::mem::replace(&mut self.buffer, filled.buffer);
+            (self.start, self.len) = (0, filled.len);
+            self.end = filled.end;
+            if self.end.is_some() {
+                self.wanted = None;
+            } else if let Some(wanted) = &self.wanted
+                && !used.is_empty()
+            {
+                // A caller that has gone wants none; the next receive tells.
+                let _ = wanted.send(used);
+            }
+        }
+        Ok(&self.buffer[self.start..self.len])
+    }
+
+    fn receive(&self, guard: &Guard) -> Result<Filled, SourceError> {
+        let never = never();
+        let stopped = guard.stop.as_ref().map_or(&never, |(_, gate)| gate);
+        select_biased! {
+            recv(stopped) -> _ => Err(SourceError::Cancelled),
+            recv(self.filled) -> filled => filled.map_err(|_| SourceError::Cancelled),
+        }
+    }
+}
+
+impl Drop for Fed {
+    fn drop(&mut self) {
+        self.hung_up.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Feed<'_> {
+    /// Empty buffers to [`serve`](Feed::serve). Disconnected: nothing more is wanted.
+    pub(crate) fn wanted(&self) -> &Receiver<Vec<u8>> {
+        &self.wanted
+    }
+
+    /// Calls the read callback until there is enough to send on, the end, or an error.
+    pub(crate) fn serve(&mut self, mut buffer: Vec<u8>) {
+        if self.ended {
+            return;
+        }
+        let (mut len, mut end) = (0, None);
+        // A callback that gives a byte at a time would go on for long after the unpack failed.
+        while len < FEED_ENOUGH && end.is_none() && !self.hung_up.load(Ordering::Relaxed) {
+            match self.read(&mut buffer[len..]) {
+                Ok(0) => end = Some(Ok(())),
+                Ok(got) => len += got,
+                Err(error) => end = Some(Err(error)),
+            }
+        }
+        self.ended = end.is_some();
+        // Nobody may be there any more; the caller's loop sees that by itself.
+        let _ = self.filled.send(Filled { buffer, len, end });
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
+        if self.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
+            return Err(SourceError::Cancelled);
+        }
+        let asked = into.len();
+        match (self.callback)(into) {
+            Ok(got) if got > asked => Err(SourceError::Overrun { got, asked }),
+            Ok(got) => Ok(got),
+            // A callback that polls the token gives up with an error of its own choice.
+            Err(_) if self.cancel.as_ref().is_some_and(Cancel::is_cancelled) => {
+                Err(SourceError::Cancelled)
+            }
+            Err(errno) => Err(SourceError::Callback(errno)),
         }
     }
 }

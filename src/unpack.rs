@@ -1,25 +1,217 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The pipeline.
+//!
+//! The calling thread serves callbacks and nothing else. A thread of this library decompresses,
+//! another one reads the archive and makes the files; both end before unpack returns.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, Scope, available_parallelism};
+use std::time::{Duration, Instant};
 
-use crate::error::Result;
+use rustix::fs::{Mode as Permissions, OFlags, open};
+use rustix::io::retry_on_intr;
+
+use crate::apply::{Job, Tally};
+use crate::desk::{self, Line};
+use crate::error::{Cause, Error, Result};
+use crate::flow::{Amounts, Chunk, Counters, Flow, Settings, defect};
 use crate::observer::Observer;
-use crate::options::Options;
-use crate::report::Report;
-use crate::source::Source;
+use crate::options::{Options, OptionsError};
+use crate::report::{Bytes, Report, StageTimes};
+use crate::source::{Input, Source};
+use crate::sys;
+use crate::tar::{Event, Parser};
 
 /// Applies one layer below `root`, which must be a directory.
+///
+/// On success every entry was applied, the blob was read to its end, and its digests are the
+/// expected ones. On failure the root may hold a part of the layer, and [`Error::report`] tells
+/// how much was done. Nothing outside of the root is touched either way.
+///
+/// # Errors
+///
+/// An [`Error`] says what failed, and at which entry of the archive.
 pub fn unpack(source: Source<'_>, root: impl AsRef<Path>, options: &Options) -> Result<Report> {
     unpack_with(source, root, options, &mut ())
 }
 
-/// The same, with callbacks.
+/// The same, with callbacks. They run on the calling thread.
 pub fn unpack_with(
-    _source: Source<'_>,
-    _root: impl AsRef<Path>,
-    _options: &Options,
-    _observer: &mut dyn Observer,
+    source: Source<'_>,
+    root: impl AsRef<Path>,
+    options: &Options,
+    observer: &mut dyn Observer,
 ) -> Result<Report> {
-    todo!()
+    let begin = Instant::now();
+    options.check()?;
+    let root = open_root(root.as_ref())?;
+    let (input, feed) = source.open(options.cancel.as_ref())?;
+    let counters = Arc::new(Counters::default());
+    let (line, desk) = desk::open(observer.filters(), counters.clone(), input.size());
+    thread::scope(|scope| {
+        let run = Run { options, begin, counters, line };
+        let worker = sys::spawn(scope, "ocilayer-apply", move || run.layer(scope, input, root))
+            .map_err(Cause::Thread)?;
+        desk.serve(observer, feed);
+        worker.join().unwrap_or_else(|panic| Err(defect(panic)))
+    })
+}
+
+fn open_root(path: &Path) -> Result<OwnedFd, OptionsError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    retry_on_intr(|| open(path, flags, Permissions::empty()))
+        .map_err(|errno| OptionsError::Root { path: path.to_owned(), errno })
+}
+
+/// One unpack, on the thread that makes the files.
+struct Run<'r> {
+    options: &'r Options,
+    begin: Instant,
+    counters: Arc<Counters>,
+    line: Line,
+}
+
+/// Time that the stages of one unpack took on this thread.
+#[derive(Default)]
+struct Clock {
+    waiting: Duration,
+    sync: Duration,
+}
+
+impl<'r> Run<'r> {
+    fn layer<'s>(
+        self,
+        scope: &'s Scope<'s, '_>,
+        input: Input<'s>,
+        root: OwnedFd,
+    ) -> Result<Report> {
+        let private_umask = sys::private_umask().is_ok();
+        let settings = Settings::new(self.options, threads(self.options));
+        let mut flow = Flow::start(scope, input, &settings, self.counters.clone())?;
+        let mut warn = |warning| self.line.warn(warning);
+        let mut job = Job::new(root, self.options, private_umask, &mut warn)?;
+        let mut clock = Clock::default();
+        if let Err(error) = self.entries(&mut flow, &mut job, &mut clock) {
+            let amounts = flow.abandon();
+            return Err(error.with_report(self.report(job.tally, amounts, &clock)));
+        }
+        let (mut amounts, mut digests) = (self.amounts(), None);
+        let end = flow
+            .finish()
+            .map(|summary| {
+                amounts = summary.amounts;
+                digests = Some((summary.blob_digest, summary.diff_id));
+            })
+            .and_then(|()| job.finish())
+            .and_then(|()| clock.sync(|| job.sync()));
+        let mut report = self.report(job.tally, amounts, &clock);
+        (report.blob_digest, report.diff_id) = digests.unzip();
+        report.partial = end.is_err();
+        match end {
+            Ok(()) => Ok(report),
+            Err(error) => Err(error.with_report(report)),
+        }
+    }
+
+    /// Applies the archive's entries, up to its end marker.
+    fn entries(&self, flow: &mut Flow<'_>, job: &mut Job<'_>, clock: &mut Clock) -> Result<()> {
+        let mut parser = Parser::new(&self.options.limits);
+        while let Some(chunk) = clock.wait(|| flow.next()).map_err(|e| e.at(|| parser.place()))? {
+            if !self.chunk(&mut parser, job, &chunk)? {
+                return Ok(());
+            }
+            self.line.count(job.tally.entries);
+        }
+        parser.finish().map_err(|error| Error::from(Cause::from(error)).at(|| parser.place()))
+    }
+
+    /// Applies what is in one chunk; false at the archive's end marker.
+    fn chunk(&self, parser: &mut Parser, job: &mut Job<'_>, chunk: &Chunk) -> Result<bool> {
+        let mut rest: &[u8] = chunk;
+        loop {
+            let (used, event) = match parser.step(rest) {
+                Ok(found) => found,
+                Err(error) => {
+                    return Err(Error::from(Cause::from(error)).at(|| parser.place()));
+                }
+            };
+            rest = &rest[used..];
+            match event {
+                Event::More => return Ok(true),
+                Event::Entry => {
+                    let entry = parser.entry();
+                    let wanted = self.line.wants(entry).map_err(Error::from);
+                    job.begin(entry, wanted.map_err(|e| e.at(|| parser.place()))?)?;
+                }
+                Event::Data { at, bytes } => job.data(parser.entry(), at, bytes)?,
+                Event::EntryEnd => job.end(parser.entry())?,
+                Event::End => return Ok(false),
+            }
+        }
+    }
+
+    /// What is known of the stream before its end.
+    fn amounts(&self) -> Amounts {
+        Amounts {
+            blob_bytes: self.counters.blob_bytes.load(Ordering::Relaxed),
+            layer_bytes: self.counters.layer_bytes.load(Ordering::Relaxed),
+            ..Amounts::default()
+        }
+    }
+
+    /// Partial until somebody knows better.
+    fn report(&self, tally: Tally, amounts: Amounts, clock: &Clock) -> Report {
+        let wall = self.begin.elapsed();
+        Report {
+            partial: true,
+            entries: tally.entries,
+            whiteouts: tally.whiteouts,
+            opaque_directories: tally.opaque_directories,
+            implied_directories: tally.implied_directories,
+            copied_up: tally.copied_up,
+            bytes: Bytes {
+                blob: amounts.blob_bytes,
+                layer: amounts.layer_bytes,
+                files: tally.file_bytes,
+            },
+            compression: amounts.compression,
+            blob_digest: None,
+            diff_id: None,
+            skipped: tally.skipped,
+            seconds: StageTimes {
+                wall,
+                decompress: amounts.decompress,
+                digest: amounts.digest,
+                apply: wall.saturating_sub(clock.waiting + clock.sync),
+                sync: clock.sync,
+            },
+        }
+    }
+}
+
+impl Clock {
+    fn wait<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let begin = Instant::now();
+        let result = work();
+        self.waiting += begin.elapsed();
+        result
+    }
+
+    fn sync<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let begin = Instant::now();
+        let result = work();
+        self.sync = begin.elapsed();
+        result
+    }
+}
+
+/// How many threads to work on, when the caller leaves it to us: one for each CPU.
+fn threads(options: &Options) -> usize {
+    match options.threads {
+        0 => available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    }
 }

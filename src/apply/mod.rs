@@ -1,18 +1,321 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Actions to system calls, relative to a directory descriptor only.
 
+mod copy_up;
+mod dir;
+mod file;
+mod finish;
+mod link;
+mod metadata;
+mod node;
+mod parents;
+mod remove;
+mod whiteout;
+mod xattr;
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Dir, FileType};
 use rustix::io::Errno;
 
+use crate::error::{Cause, Place, Result};
+use crate::layer::{self, Action, Names};
+use crate::observer::Warning;
+use crate::options::{Lowers, Mode, Options};
+use crate::report::{EntryCounts, SkipReason, Skips};
+use crate::resolve::{Component, DirId, Resolver, SafeParent, is, stat_child};
+use crate::tar::{Entry, Kind};
+
+use file::OpenFile;
+use link::LinkedLower;
+use metadata::Owner;
+
+/// A system call that failed while an entry was applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ApplyError {
-    #[error("{operation}: {errno}")]
-    Io { operation: &'static str, errno: Errno },
+#[error("{operation}{detail}: {errno}")]
+pub struct ApplyError {
+    operation: &'static str,
+    /// What it was asked for, with a space before it.
+    detail: String,
+    errno: Errno,
 }
 
 impl ApplyError {
+    pub(crate) fn new(operation: &'static str, errno: Errno) -> ApplyError {
+        ApplyError { operation, detail: String::new(), errno }
+    }
+
     pub(crate) fn errno(&self) -> Errno {
-        match self {
-            ApplyError::Io { errno, .. } => *errno,
+        self.errno
+    }
+}
+
+/// Names the system call that an errno came from.
+trait Failing<T> {
+    fn failing(self, operation: &'static str) -> Result<T, ApplyError>;
+    fn failing_with(
+        self,
+        operation: &'static str,
+        detail: impl FnOnce() -> String,
+    ) -> Result<T, ApplyError>;
+}
+
+impl<T> Failing<T> for Result<T, Errno> {
+    fn failing(self, operation: &'static str) -> Result<T, ApplyError> {
+        self.map_err(|errno| ApplyError::new(operation, errno))
+    }
+
+    fn failing_with(
+        self,
+        operation: &'static str,
+        detail: impl FnOnce() -> String,
+    ) -> Result<T, ApplyError> {
+        self.map_err(|errno| ApplyError { operation, detail: format!(" {}", detail()), errno })
+    }
+}
+
+/// What one unpack has done so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) entries: EntryCounts,
+    pub(crate) whiteouts: u64,
+    pub(crate) opaque_directories: u64,
+    pub(crate) implied_directories: u64,
+    pub(crate) copied_up: u64,
+    pub(crate) file_bytes: u64,
+    pub(crate) skipped: Skips,
+}
+
+/// One layer on its way into one root. Entries come in archive order: `begin`, `data` for a file,
+/// `end`; then `finish`.
+pub(crate) struct Job<'j> {
+    options: &'j Options,
+    resolver: Resolver,
+    /// Who new files belong to before any chown.
+    process: Owner,
+    /// This thread creates files with exactly the mode it asks for.
+    private_umask: bool,
+    file: Option<OpenFile>,
+    linked_lowers: Vec<LinkedLower>,
+    names: Names,
+    /// xattr namespaces that this file system does not support, each warned of once.
+    unsupported: Vec<Vec<u8>>,
+    warn: &'j mut dyn FnMut(Warning),
+    pub(crate) tally: Tally,
+}
+
+/// What was in the way of a new name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Replaced {
+    Nothing,
+    Something,
+}
+
+impl<'j> Job<'j> {
+    pub(crate) fn new(
+        root: OwnedFd,
+        options: &'j Options,
+        private_umask: bool,
+        warn: &'j mut dyn FnMut(Warning),
+    ) -> Result<Job<'j>> {
+        let mut job = Job {
+            options,
+            resolver: Resolver::new(root, options.mode, &options.lowers)?,
+            process: Owner::of_process(),
+            private_umask,
+            file: None,
+            linked_lowers: Vec::new(),
+            names: Names::default(),
+            unsupported: Vec::new(),
+            warn,
+            tally: Tally::default(),
+        };
+        job.look_at_root()?;
+        Ok(job)
+    }
+
+    fn look_at_root(&mut self) -> Result<(), Cause> {
+        self.resolver.adopt_root().failing("fstat of the root")?;
+        let root = self.resolver.parent(DirId::ROOT)?;
+        // What an empty root will hold is this layer's alone: no need to keep track of names.
+        if self.options.mode == Mode::Directory && is_empty(&root).failing("getdents64")? {
+            self.resolver.tree.all_ours(DirId::ROOT);
+        }
+        // An overlay mount shows the attributes of its upper root, so these are the parents'
+        // unless the layer has an entry for the root.
+        if matches!(&self.options.lowers, Lowers::Known(lowers) if !lowers.is_empty()) {
+            self.inherit(DirId::ROOT, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Applies an entry up to its data.
+    pub(crate) fn begin(&mut self, entry: &Entry, wanted: bool) -> Result<()> {
+        self.tally.entries.total += 1;
+        let result = match wanted {
+            true => self.apply(entry),
+            false => {
+                self.skip(entry, SkipReason::Filtered, b"");
+                Ok(())
+            }
+        };
+        result.map_err(|cause| crate::Error::from(cause).at(|| place(entry)))
+    }
+
+    fn apply(&mut self, entry: &Entry) -> Result<(), Cause> {
+        let mut names = std::mem::take(&mut self.names);
+        let result = layer::interpret(entry, self.options.mode, &mut names)
+            .and_then(|action| self.act(entry, action));
+        self.names = names;
+        result
+    }
+
+    fn act(&mut self, entry: &Entry, action: Action<'_>) -> Result<(), Cause> {
+        match action {
+            Action::Root => self.describe_root(entry),
+            Action::Make { parent, name } => self.make(entry, parent, name),
+            Action::Link { parent, name, target } => self.link(parent, name, target),
+            Action::Whiteout { parent, name } => self.whiteout(entry, parent, name),
+            Action::Opaque { dir } => self.opaque(dir),
+            Action::Skip(reason) => {
+                self.skip(entry, reason, b"");
+                Ok(())
+            }
         }
     }
+
+    fn make(&mut self, entry: &Entry, parent: &[u8], name: Component<'_>) -> Result<(), Cause> {
+        let dir = self.parent_of(parent)?;
+        match entry.kind {
+            Kind::File => self.make_file(entry, dir, name)?,
+            Kind::Directory => self.make_dir(entry, dir, name)?,
+            Kind::Symlink => self.make_symlink(entry, dir, name)?,
+            Kind::Fifo | Kind::CharDevice | Kind::BlockDevice => {
+                if !self.make_node(entry, dir, name)? {
+                    return Ok(());
+                }
+            }
+            Kind::Hardlink => unreachable!("interpreted as Action::Link"),
+        }
+        self.resolver.tree.claim(dir, name.as_bytes());
+        Ok(())
+    }
+
+    /// Writes a piece of the current entry's data, if it has a place to go.
+    pub(crate) fn data(&mut self, entry: &Entry, at: u64, bytes: &[u8]) -> Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        self.tally.file_bytes += bytes.len() as u64;
+        let result = file.write(at, bytes);
+        result.map_err(|error| crate::Error::from(error).at(|| place(entry)))
+    }
+
+    /// The current entry has no more data.
+    pub(crate) fn end(&mut self, entry: &Entry) -> Result<()> {
+        let Some(file) = self.file.take() else { return Ok(()) };
+        let result = self.finish_file(entry, file);
+        result.map_err(|cause| crate::Error::from(cause).at(|| place(entry)))
+    }
+
+    /// Runs `make` in the directory, with whatever had the name before cleared away.
+    fn replace<T>(
+        &mut self,
+        dir: DirId,
+        name: Component<'_>,
+        operation: &'static str,
+        make: impl Fn(&SafeParent) -> Result<T, Errno>,
+    ) -> Result<(SafeParent, T, Replaced), Cause> {
+        let parent = self.resolver.parent(dir)?;
+        let mut replaced = Replaced::Nothing;
+        loop {
+            match make(&parent) {
+                Ok(made) => return Ok((parent, made, replaced)),
+                Err(Errno::EXIST) if replaced == Replaced::Nothing => {
+                    self.clear(dir, name)?;
+                    replaced = Replaced::Something;
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::MFILE | Errno::NFILE) if self.resolver.spare_descriptors() => {}
+                Err(errno) => return Err(ApplyError::new(operation, errno).into()),
+            }
+        }
+    }
+
+    /// Removes a name and all below it, on disk and in memory.
+    fn clear(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Cause> {
+        let parent = self.resolver.parent(dir)?;
+        self.replace_linked_lower(dir, name);
+        self.resolver.forget(dir, name);
+        let node = self.resolver.tree.dir_mut(dir);
+        node.pending.touched = true;
+        self.resolver.tree.disclaim(dir, name.as_bytes());
+        match remove::remove(&parent, name) {
+            Err(Errno::NOENT) => Ok(()),
+            result => Ok(result.failing("unlinkat")?),
+        }
+    }
+
+    /// What the root itself has under this name.
+    fn in_root(&mut self, dir: DirId, name: Component<'_>) -> Result<InRoot, Cause> {
+        if !self.resolver.tree.dir(dir).in_root {
+            return Ok(InRoot::Nothing);
+        }
+        let parent = self.resolver.parent(dir)?;
+        match stat_child(parent.as_fd(), name) {
+            Ok(stat) if is(&stat, FileType::Directory) => Ok(InRoot::Dir),
+            Ok(stat) if self.resolver.overlay() && is_whiteout(&stat) => Ok(InRoot::Whiteout),
+            Ok(_) => Ok(InRoot::Other),
+            Err(Errno::NOENT) => Ok(InRoot::Nothing),
+            Err(errno) => Err(self.resolver.failed("fstatat", dir, name, errno).into()),
+        }
+    }
+
+    fn skip(&mut self, entry: &Entry, reason: SkipReason, detail: &[u8]) {
+        self.tally.skipped.add(reason, &entry.name, detail);
+        if reason == SkipReason::XattrUnsupported {
+            let namespace = detail.split(|byte| *byte == b'.').next().unwrap_or_default();
+            if self.unsupported.iter().any(|known| known == namespace) {
+                return;
+            }
+            self.unsupported.push(namespace.to_vec());
+        }
+        let (path, detail) = (entry.name.clone(), detail.to_vec());
+        (self.warn)(Warning { reason, entry: entry.index, path, detail });
+    }
+
+    /// The path of a name below the root, for messages and for comparing.
+    fn path(&self, dir: DirId, name: Component<'_>) -> Vec<u8> {
+        let mut path = self.resolver.tree.path(dir);
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name.as_bytes());
+        path
+    }
+}
+
+/// What the root itself has under a name; in directory mode there is nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InRoot {
+    Nothing,
+    Whiteout,
+    Dir,
+    Other,
+}
+
+fn place(entry: &Entry) -> Place {
+    Place { entry: entry.index, path: entry.name.clone(), offset: entry.offset }
+}
+
+/// overlayfs's whiteout (Documentation/filesystems/overlayfs.rst): a character device 0:0.
+fn is_whiteout(stat: &rustix::fs::Stat) -> bool {
+    is(stat, FileType::CharacterDevice) && stat.st_rdev == 0
+}
+
+fn is_empty(dir: &SafeParent) -> Result<bool, Errno> {
+    for entry in Dir::read_from(dir)? {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything a contributor runs. Each target installs the Debian packages it needs and says which.
+
+CARGO ?= cargo
+need = @scripts/need
+
+.DEFAULT_GOAL := help
+
+## help: this list
+.PHONY: help
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## test: all tests; what .ci/run runs
+.PHONY: test
+test: lint test-rust test-c
+
+## lint: formatter, clippy, manual pages, scripts, licence lines
+.PHONY: lint
+lint: lint-tools
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+	mandoc -T lint -W warning man/*
+	shellcheck $(SCRIPTS)
+	scripts/check-licences
+
+SCRIPTS := $(wildcard scripts/* .ci/run)
+.PHONY: lint-tools
+lint-tools:
+	$(need) mandoc shellcheck
+	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+	@$(CARGO) clippy --version >/dev/null 2>&1 || rustup component add clippy
+
+## test-rust: unit tests, layers in every mode, the command; root and overlayfs for all of them
+.PHONY: test-rust
+test-rust:
+	$(need) $(TEST_PACKAGES)
+	$(CARGO) test --quiet --workspace
+
+# Other tools that the tests compare with, or take layers from.
+TEST_PACKAGES := tar gzip zstd
+
+## demo: makes a Debian image of three layers, unpacks it in both modes, compares the trees; root
+.PHONY: demo
+demo:
+	$(need) $(DEMO_PACKAGES)
+	$(CARGO) build --quiet --release --package ocilayer-cli
+	$(CARGO) build --quiet --release --example compare_trees
+	scripts/demo
+
+DEMO_PACKAGES := attr buildah debootstrap jq
+
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+
+## install: builds and installs library, header, pkg-config file and manual pages: PREFIX, LIBDIR, DESTDIR
+.PHONY: install
+install:
+	PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" DESTDIR="$(DESTDIR)" scripts/install
+
+## header: writes include/ocilayer.h anew from src/capi
+.PHONY: header
+header:
+	OCILAYER_WRITE_HEADER=1 $(CARGO) test --quiet --test header
+
+## test-c: the C API as an installed library: C99, C11, C++17, shared, static, sanitizers, valgrind
+.PHONY: test-c
+test-c:
+	scripts/test-c
+
+## deps: installs what all of the above need
+.PHONY: deps
+deps: lint-tools
+	$(need) $(TEST_PACKAGES) $(DEMO_PACKAGES)
+
+## clean: removes what was built, and the demo's downloads
+.PHONY: clean
+clean:
+	$(CARGO) clean

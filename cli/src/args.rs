@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line as text. What it means is decided by the module of each subcommand.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ocilayer::{Digest, IdRange, MAX_THREADS};
+
+use crate::values;
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  done; for `check`: not affected
+  1  failed; for `check`: affected
+  2  the command line makes no sense
+  3  `check` only: this machine could not tell
+
+Examples:
+  A root file system from an image's layers, bottom first:
+    mkdir root
+    ocilayer unpack base.tar.gz root
+    ocilayer unpack app.tar.zst root
+
+  The same as overlay layers, each in a directory of its own:
+    ocilayer unpack --mode overlay --lower '' base.tar.gz 1
+    ocilayer unpack --mode overlay --lower 1 app.tar.zst 2
+    mount -t overlay overlay -o lowerdir=2:1 /mnt
+
+  Is this kernel safe for overlay layers with opaque directories?
+    ocilayer check /var/lib/containerd";
+
+const UNPACK_NOTES: &str = "\
+ROOT is changed as the layer is read, so after a failure it holds a part of the layer: unpack into
+a new directory, and use it once the exit status is 0. With --digest or --diff-id that also means
+that the content was the expected one. An interrupt, SIGTERM or a hangup ends the unpack in order,
+with exit status 1; a second one ends it at once.
+
+Examples:
+  ocilayer unpack --digest sha256:4f53… layer.tar.gz root
+  curl -s https://example.org/layer | ocilayer unpack --diff-id sha256:87d1… - root
+  ocilayer unpack --mode overlay --lower /layers/2:/layers/1 layer.tar.zst /layers/3
+  ocilayer unpack --map-uid 0:100000:65536 --map-gid 0:100000:65536 layer.tar root
+  ocilayer unpack --json layer.tar root | jq .skipped";
+
+/// Applies OCI image layers to directories: fast, and safe against hostile layers.
+#[derive(Debug, Parser)]
+#[command(name = "ocilayer", version, after_help = EXIT_STATUS, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Unpack(Unpack),
+}
+
+/// Applies one layer to a directory.
+///
+/// The layer may be compressed with gzip or zstd or not at all; its content tells, not its name.
+#[derive(Debug, Args)]
+#[command(after_long_help = UNPACK_NOTES)]
+pub struct Unpack {
+    /// The layer: a file, or - for standard input.
+    pub layer: OsString,
+
+    /// The directory to apply it to; it must exist.
+    pub root: PathBuf,
+
+    /// What whiteouts become.
+    #[arg(long, value_enum, default_value_t, value_name = "MODE")]
+    pub mode: Mode,
+
+    /// The parent layers' directories in overlay modes, topmost first.
+    ///
+    /// As in overlay's lowerdir, : separates directories and \: is a colon in a name. An empty
+    /// value says that there are none. Without this option the parents are not known: every
+    /// whiteout is written, and parent directories that the layer does not describe belong to
+    /// root with mode 0755.
+    #[arg(long, value_name = "DIR[:DIR...]", allow_hyphen_values = true)]
+    pub lower: Vec<OsString>,
+
+    /// The digest that the layer's bytes must have, compressed or not: sha256:HEX or sha512:HEX.
+    #[arg(long, value_name = "DIGEST")]
+    pub digest: Option<Digest>,
+
+    /// The digest that the uncompressed archive must have.
+    #[arg(long, value_name = "DIGEST")]
+    pub diff_id: Option<Digest>,
+
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = values::threads)]
+    #[arg(help = format!("Worker threads, at most {MAX_THREADS}; 0 chooses by the number of CPUs"))]
+    pub threads: usize,
+
+    /// What is on disk at the end.
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    pub sync: Sync,
+
+    /// What becomes of the owners in the layer.
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    #[arg(conflicts_with_all = ["map_uid", "map_gid", "map_user"])]
+    pub owners: Owners,
+
+    /// Shifts user ids: COUNT ids from CONTAINER on become those from HOST on.
+    ///
+    /// May be repeated. An id outside of all ranges fails the unpack.
+    #[arg(long, value_name = "CONTAINER:HOST:COUNT", requires = "map_gid")]
+    #[arg(value_parser = values::id_range)]
+    pub map_uid: Vec<IdRange>,
+
+    /// Shifts group ids.
+    #[arg(long, value_name = "CONTAINER:HOST:COUNT", requires = "map_uid")]
+    #[arg(value_parser = values::id_range)]
+    pub map_gid: Vec<IdRange>,
+
+    /// Shifts ids from 0 on to those that /etc/subuid and /etc/subgid lend to USER.
+    #[arg(long, value_name = "USER", conflicts_with_all = ["map_uid", "map_gid"])]
+    pub map_user: Option<String>,
+
+    /// What becomes of block and character devices.
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    pub devices: Devices,
+
+    /// Prints the report as one JSON object on standard output, and nothing else there.
+    ///
+    /// After a failure the object has two fields: `error`, and `report` with what was done.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Prints neither progress nor a summary.
+    #[arg(long, short, conflicts_with_all = ["json", "verbose"])]
+    pub quiet: bool,
+
+    /// Prints each thing that is left out, when it is, on standard error.
+    #[arg(long, short)]
+    pub verbose: bool,
+
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+/// Refusals of layers that want too much. The defaults are above every real image.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Entries in the layer.
+    #[arg(long, value_name = "N")]
+    pub max_entries: Option<u64>,
+
+    /// Uncompressed bytes; K, M, G and T are powers of 1024.
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub max_bytes: Option<u64>,
+
+    /// Uncompressed bytes per compressed byte, in layers over 1 GiB.
+    #[arg(long, value_name = "N")]
+    pub max_ratio: Option<u64>,
+
+    /// Bytes in a name.
+    #[arg(long, value_name = "N")]
+    pub max_path_bytes: Option<usize>,
+
+    /// Components in a name.
+    #[arg(long, value_name = "N")]
+    pub max_path_depth: Option<usize>,
+
+    /// Bytes of xattrs in one entry.
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub max_xattr_bytes: Option<u64>,
+
+    /// Memory that a zstd stream may ask for, as a power of two: 10 to 31.
+    #[arg(long, value_name = "LOG2", value_parser = clap::value_parser!(u32).range(10..=31))]
+    pub max_zstd_window: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// They delete from ROOT: a plain root file system, or a mount of the parents.
+    #[default]
+    Directory,
+    /// Marks for overlayfs, whose upper directory ROOT is: devices 0:0, trusted.overlay.opaque.
+    Overlay,
+    /// The same with user.overlay.opaque, for mounts with the option userxattr.
+    OverlayUserxattr,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum Sync {
+    /// What the kernel has written by then.
+    #[default]
+    None,
+    /// Every file and directory, by fsync.
+    Files,
+    /// All of ROOT's file system, by syncfs.
+    Filesystem,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum Owners {
+    /// They are set.
+    #[default]
+    Keep,
+    /// Everything belongs to whoever runs this.
+    Ignore,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum Devices {
+    /// Made; in a user namespace, which may not, left out and reported.
+    #[default]
+    Create,
+    /// Left out and reported.
+    Skip,
+}

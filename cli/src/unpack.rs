@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `ocilayer unpack`.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal, Write, stdin, stdout};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use ocilayer::{
+    Cause, Devices, Error, ErrorKind, Expect, IdRange, Limits, Lowers, Mode, Options, OptionsError,
+    Owners, Report, Source, Sync,
+};
+use serde_json::json;
+
+use crate::args;
+use crate::progress::Display;
+use crate::summary::Summary;
+use crate::{Exit, complain, output_failed, signals, values};
+
+/// Why an unpack is not even begun.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("--lower {}: {reason}", list.display())]
+    Lower { list: OsString, reason: String },
+    #[error("--lower is for the overlay modes: a directory has its parents inside")]
+    LowerInDirectoryMode,
+    #[error("--map-user {user}: {file} lends no ids to that user")]
+    NothingLent { user: String, file: &'static str },
+    #[error("--max-xattr-bytes {0}: too large for this machine")]
+    XattrBytes(u64),
+    #[error("LAYER is standard input, but that is a terminal")]
+    TerminalInput,
+    #[error("standard input: {0}")]
+    Input(io::Error),
+    #[error("{file}: {error}")]
+    LentIds { file: &'static str, error: io::Error },
+    #[error("signal handlers: {0}")]
+    Signals(io::Error),
+}
+
+pub fn run(arguments: args::Unpack) -> Exit {
+    match begin(&arguments) {
+        Ok(Ok(report)) => succeed(&arguments, &report),
+        Ok(Err(error)) => fail(&arguments, &error),
+        Err(refusal) => {
+            complain(&refusal);
+            refusal.exit()
+        }
+    }
+}
+
+fn begin(arguments: &args::Unpack) -> Result<ocilayer::Result<Report>, Refusal> {
+    let mut options = meaning(arguments)?;
+    let source = source(&arguments.layer)?;
+    options.cancel = Some(signals::cancel_on_interrupt().map_err(Refusal::Signals)?);
+    let mut display = Display::new(arguments.quiet, arguments.verbose);
+    let outcome = ocilayer::unpack_with(source, &arguments.root, &options, &mut display);
+    display.finish();
+    Ok(outcome)
+}
+
+fn source(layer: &OsStr) -> Result<Source<'static>, Refusal> {
+    if layer != "-" {
+        return Ok(Source::path(layer));
+    }
+    if stdin().is_terminal() {
+        return Err(Refusal::TerminalInput);
+    }
+    stdin().as_fd().try_clone_to_owned().map(Source::file).map_err(Refusal::Input)
+}
+
+fn meaning(arguments: &args::Unpack) -> Result<Options, Refusal> {
+    Ok(Options {
+        mode: match arguments.mode {
+            args::Mode::Directory => Mode::Directory,
+            args::Mode::Overlay => Mode::Overlay,
+            args::Mode::OverlayUserxattr => Mode::OverlayUserxattr,
+        },
+        lowers: lowers(arguments)?,
+        expect: Expect { blob: arguments.digest.clone(), diff_id: arguments.diff_id.clone() },
+        threads: arguments.threads,
+        limits: limits(&arguments.limits)?,
+        owners: owners(arguments)?,
+        devices: match arguments.devices {
+            args::Devices::Create => Devices::Create,
+            args::Devices::Skip => Devices::Skip,
+        },
+        sync: match arguments.sync {
+            args::Sync::None => Sync::None,
+            args::Sync::Files => Sync::Files,
+            args::Sync::Filesystem => Sync::Filesystem,
+        },
+        cancel: None,
+    })
+}
+
+fn lowers(arguments: &args::Unpack) -> Result<Lowers, Refusal> {
+    if arguments.lower.is_empty() {
+        return Ok(Lowers::Unknown);
+    }
+    if arguments.mode == args::Mode::Directory {
+        return Err(Refusal::LowerInDirectoryMode);
+    }
+    let mut directories: Vec<PathBuf> = Vec::new();
+    for list in &arguments.lower {
+        match values::lower_directories(list) {
+            Ok(more) => directories.extend(more),
+            Err(reason) => return Err(Refusal::Lower { list: list.clone(), reason }),
+        }
+    }
+    Ok(Lowers::Known(directories))
+}
+
+fn owners(arguments: &args::Unpack) -> Result<Owners, Refusal> {
+    if let Some(user) = &arguments.map_user {
+        let uids = lent_ids("/etc/subuid", user)?;
+        return Ok(Owners::Map { uids, gids: lent_ids("/etc/subgid", user)? });
+    }
+    if !arguments.map_uid.is_empty() {
+        let (uids, gids) = (arguments.map_uid.clone(), arguments.map_gid.clone());
+        return Ok(Owners::Map { uids, gids });
+    }
+    Ok(match arguments.owners {
+        args::Owners::Keep => Owners::Keep,
+        args::Owners::Ignore => Owners::Ignore,
+    })
+}
+
+fn lent_ids(file: &'static str, user: &str) -> Result<Vec<IdRange>, Refusal> {
+    let text = std::fs::read_to_string(file);
+    let text = text.map_err(|error| Refusal::LentIds { file, error })?;
+    let ranges = values::lent_ids(&text, user);
+    if ranges.is_empty() {
+        return Err(Refusal::NothingLent { user: user.into(), file });
+    }
+    Ok(ranges)
+}
+
+fn limits(wanted: &args::Limits) -> Result<Limits, Refusal> {
+    let default = Limits::default();
+    let xattr_bytes = match wanted.max_xattr_bytes {
+        Some(size) => usize::try_from(size).map_err(|_| Refusal::XattrBytes(size))?,
+        None => default.xattr_bytes,
+    };
+    Ok(Limits {
+        entries: wanted.max_entries.unwrap_or(default.entries),
+        bytes: wanted.max_bytes.unwrap_or(default.bytes),
+        ratio: wanted.max_ratio.unwrap_or(default.ratio),
+        path_bytes: wanted.max_path_bytes.unwrap_or(default.path_bytes),
+        path_depth: wanted.max_path_depth.unwrap_or(default.path_depth),
+        xattr_bytes,
+        zstd_window_log: wanted.max_zstd_window.unwrap_or(default.zstd_window_log),
+    })
+}
+
+fn succeed(arguments: &args::Unpack, report: &Report) -> Exit {
+    let text = match (arguments.json, arguments.quiet) {
+        (true, _) => report.to_json() + "\n",
+        (false, false) => Summary(report).to_string(),
+        (false, true) => String::new(),
+    };
+    match print(&text) {
+        Ok(()) => Exit::Done,
+        Err(error) => output_failed(&error),
+    }
+}
+
+fn fail(arguments: &args::Unpack, error: &Error) -> Exit {
+    if arguments.json
+        && let Err(error) = print(&format!("{}\n", failure(error)))
+    {
+        return output_failed(&error);
+    }
+    let consequence = consequence(error, &arguments.root);
+    match error.kind() {
+        // Which entry it was is chance.
+        ErrorKind::Cancelled => complain(format_args!("cancelled{consequence}")),
+        _ => complain(format_args!("{error}{consequence}")),
+    }
+    if is_usage(error) { Exit::Usage } else { Exit::Failed }
+}
+
+/// The same facts that a C caller gets from an `ocilayer_error`, and what had been done.
+fn failure(error: &Error) -> serde_json::Value {
+    let place = error.place();
+    json!({
+        "error": {
+            "kind": error.kind(),
+            "errno": error.errno().raw_os_error(),
+            "message": error.to_string(),
+            "entry": place.map(|place| place.entry),
+            "path": place.map(|place| String::from_utf8_lossy(&place.path)),
+            "offset": place.map(|place| place.offset),
+        },
+        "report": error.report(),
+    })
+}
+
+/// What the next command should know about the root.
+fn consequence(error: &Error, root: &Path) -> String {
+    let begun = error.report().is_some_and(|report| report.entries.total > 0);
+    if begun { format!("; {} holds a part of the layer", root.display()) } else { String::new() }
+}
+
+/// Options that contradict each other, as opposed to a directory that turns out to be missing.
+fn is_usage(error: &Error) -> bool {
+    let missing = matches!(
+        error.cause(),
+        Cause::Options(OptionsError::Root { .. } | OptionsError::Lower { .. })
+    );
+    error.kind() == ErrorKind::InvalidArgument && !missing
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut out = stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+impl Refusal {
+    /// Whether the command line is at fault, or the machine.
+    fn exit(&self) -> Exit {
+        match self {
+            Refusal::Input(_) | Refusal::LentIds { .. } | Refusal::Signals(_) => Exit::Failed,
+            _ => Exit::Usage,
+        }
+    }
+}

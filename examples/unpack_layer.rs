@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Unpacks one layer into a directory, and believes it only if the digest is right:
+//! `cargo run --example unpack_layer -- layer.tar.gz root sha256:...`
+
+use std::error::Error;
+
+use ocilayer::{Expect, Options, Source, unpack};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [layer, root, digest] = arguments.as_slice() else {
+        return Err("usage: unpack_layer LAYER ROOT DIGEST".into());
+    };
+    let expect = Expect { blob: Some(digest.parse()?), diff_id: None };
+    let options = Options { expect, ..Options::default() };
+
+    let report = unpack(Source::path(layer), root, &options)?;
+
+    println!("{} entries, {} bytes in files", report.entries.total, report.bytes.files);
+    for (reason, skipped) in report.skipped.iter() {
+        println!("skipped {}: {}", skipped.count, reason.describe());
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The end of a layer: what directories had to wait for, and the disk.
+
+use std::os::fd::AsFd;
+
+use rustix::fs::{AtFlags, fsync, futimens, syncfs, utimensat};
+use rustix::io::retry_on_intr;
+
+use super::metadata::set_mode;
+use super::xattr::{self, DEFAULT_ACL};
+use super::{Failing, Job};
+use crate::error::{Cause, Result};
+use crate::options::Sync;
+use crate::resolve::DirId;
+
+impl Job<'_> {
+    /// Gives the directories their modes, default ACLs and times: nothing is made in them any
+    /// more that could change or inherit these.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        // Children first: a directory's own mode may lock us out of it.
+        let mut stack = vec![(DirId::ROOT, false)];
+        while let Some((dir, children_done)) = stack.pop() {
+            if children_done {
+                self.finish_dir(dir)?;
+            } else if self.resolver.tree.dir(dir).in_root {
+                stack.push((dir, true));
+                let children = self.resolver.tree.children(dir);
+                stack.extend(children.into_iter().map(|child| (child, false)));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_dir(&mut self, dir: DirId) -> Result<(), Cause> {
+        let pending = std::mem::take(&mut self.resolver.tree.dir_mut(dir).pending);
+        let needs_sync = self.options.sync == Sync::Files && pending.touched;
+        let times = pending.times.filter(|_| pending.touched);
+        if pending.mode.is_none() && pending.default_acl.is_none() && !needs_sync {
+            return match times {
+                Some(times) if dir == DirId::ROOT => {
+                    let root = self.resolver.parent(dir)?;
+                    Ok(futimens(&root, &times).failing("futimens")?)
+                }
+                // By its name in the parent: most have been closed by now, and the parent has
+                // many of them.
+                Some(times) => {
+                    let node = self.resolver.tree.dir(dir);
+                    let (parent, name) = (node.parent, node.name.clone());
+                    let at = self.resolver.parent(parent)?;
+                    let here = AtFlags::SYMLINK_NOFOLLOW;
+                    Ok(utimensat(&at, &*name, &times, here).failing("utimensat")?)
+                }
+                None => Ok(()),
+            };
+        }
+        let fd = self.resolver.parent(dir)?;
+        if let Some(acl) = pending.default_acl {
+            xattr::set(fd.as_fd(), DEFAULT_ACL, &acl).failing("fsetxattr of a default ACL")?;
+        }
+        if let Some(mode) = pending.mode {
+            set_mode(fd.as_fd(), mode)?;
+        }
+        if let Some(times) = times {
+            futimens(&fd, &times).failing("futimens")?;
+        }
+        if needs_sync {
+            retry_on_intr(|| fsync(&fd)).failing("fsync")?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the disk, if that was asked for.
+    pub(crate) fn sync(&mut self) -> Result<()> {
+        if self.options.sync == Sync::Filesystem {
+            let root = self.resolver.parent(DirId::ROOT)?;
+            syncfs(&root).failing("syncfs")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Symlinks and hardlinks.
+
+use std::os::fd::AsFd;
+
+use rustix::fs::{AtFlags, linkat, symlinkat};
+
+use super::{InRoot, Job};
+use crate::error::Cause;
+use crate::layer::LayerError;
+use crate::resolve::{Component, DirId, SafeParent, SeenBelow, stat_child};
+use crate::tar::Entry;
+
+impl Job<'_> {
+    pub(super) fn make_symlink(
+        &mut self,
+        entry: &Entry,
+        dir: DirId,
+        name: Component<'_>,
+    ) -> Result<(), Cause> {
+        let (at, ..) = self.replace(dir, name, "symlinkat", |at| {
+            symlinkat(&entry.link[..], at, name.as_bytes())
+        })?;
+        self.set_special_attributes(entry, dir, &at, name)?;
+        self.tally.entries.symlinks += 1;
+        Ok(())
+    }
+
+    /// Gives a file one more name. The header's own owner, mode and xattrs mean nothing: the
+    /// inode has its own.
+    pub(super) fn link(
+        &mut self,
+        parent: &[u8],
+        name: Component<'_>,
+        (target_parent, target): (&[u8], Component<'_>),
+    ) -> Result<(), Cause> {
+        let source = self.link_source(target_parent, target)?;
+        let dir = self.parent_of(parent)?;
+        // The parent's directories may have replaced the target's by now.
+        let source_at = self.resolver.parent(source)?;
+        let at = self.resolver.parent(dir)?;
+        if !same_inode(&source_at, target, &at, name) {
+            // No AT_SYMLINK_FOLLOW: a hardlink to a symlink is one more name of the symlink.
+            self.replace(dir, name, "linkat", |at| {
+                linkat(&source_at, target.as_bytes(), at, name.as_bytes(), AtFlags::empty())
+            })?;
+        }
+        self.resolver.tree.claim(dir, name.as_bytes());
+        self.tally.entries.hardlinks += 1;
+        Ok(())
+    }
+
+    /// Finds a link's target in the merged view, and brings it into the root if only a lower
+    /// layer has it: link(2) does not reach across directories of an overlay.
+    fn link_source(&mut self, parent: &[u8], name: Component<'_>) -> Result<DirId, Cause> {
+        let missing = |path| Err(LayerError::LinkTargetMissing(path).into());
+        let shown = || [parent, name.as_bytes()].join(&b'/');
+        let Some(dir) = self.find_dir(parent)? else {
+            return match self.knows_parents(DirId::ROOT)? {
+                true => missing(shown()),
+                false => Err(LayerError::LinkTargetUnknown(shown()).into()),
+            };
+        };
+        match self.in_root(dir, name)? {
+            InRoot::Dir => return Err(LayerError::LinkToDirectory(shown()).into()),
+            InRoot::Whiteout => return missing(shown()),
+            InRoot::Other => {
+                if !self.resolver.tree.is_ours(dir, name.as_bytes()) {
+                    self.note_linked_lower(dir, name);
+                }
+                return Ok(dir);
+            }
+            InRoot::Nothing => {}
+        }
+        match self.resolver.look_below(dir, name)? {
+            SeenBelow::Nothing => missing(shown()),
+            SeenBelow::Unknown => Err(LayerError::LinkTargetUnknown(shown()).into()),
+            SeenBelow::Dir(_) => Err(LayerError::LinkToDirectory(shown()).into()),
+            SeenBelow::Other(layer, stat) => {
+                self.copy_up(dir, name, layer, &stat)?;
+                self.note_linked_lower(dir, name);
+                Ok(dir)
+            }
+        }
+    }
+
+    /// A whiteout of `path`, or of all below it, contradicts a hardlink to a lower file there,
+    /// whichever of the two came first in the archive.
+    pub(super) fn refuse_whiteout_of_link_target(&self, path: &[u8]) -> Result<(), LayerError> {
+        let within = |linked: &&LinkedLower| match linked.path.strip_prefix(path) {
+            Some(rest) => path.is_empty() || rest.is_empty() || rest.starts_with(b"/"),
+            None => false,
+        };
+        match self.linked_lowers.iter().find(within) {
+            Some(linked) => Err(LayerError::LinkTargetWhitedOut(linked.path.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn note_linked_lower(&mut self, dir: DirId, name: Component<'_>) {
+        let path = self.path(dir, name);
+        self.linked_lowers.push(LinkedLower { path, replaced: false });
+    }
+
+    /// Whether the name is a lower layer's file that is here only because of a hardlink to it.
+    pub(super) fn is_linked_lower(&self, path: &[u8]) -> bool {
+        self.linked_lowers.iter().any(|linked| linked.path == path && !linked.replaced)
+    }
+
+    /// The name is about to be something else.
+    pub(super) fn replace_linked_lower(&mut self, dir: DirId, name: Component<'_>) {
+        if !self.linked_lowers.is_empty() {
+            let path = self.path(dir, name);
+            let linked = self.linked_lowers.iter_mut().filter(|linked| linked.path == path);
+            linked.for_each(|linked| linked.replaced = true);
+        }
+    }
+}
+
+/// A lower file that this layer has a hardlink to. A whiteout of it contradicts the link.
+#[derive(Debug)]
+pub(super) struct LinkedLower {
+    path: Vec<u8>,
+    /// This layer has put something else there since.
+    replaced: bool,
+}
+
+/// A name that is linked to itself must not be removed first to make way.
+fn same_inode(at: &SafeParent, name: Component<'_>, b: &SafeParent, other: Component<'_>) -> bool {
+    let id = |at: &SafeParent, name| {
+        stat_child(at.as_fd(), name).map(|stat| (stat.st_dev, stat.st_ino)).ok()
+    };
+    let first = id(at, name);
+    first.is_some() && first == id(b, other)
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Owner, xattrs, mode and times, always in this order: chown(2) clears setuid and file
+//! capabilities, and changing any of them moves the times.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Gid, Mode as Permissions, OFlags, Timespec, Timestamps, Uid, chmod};
+use rustix::fs::{chownat, fchmod, fchown, futimens, openat, utimensat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::xattr::{self, ACCESS_ACL, DEFAULT_ACL};
+use super::{ApplyError, Failing, Job};
+use crate::error::Cause;
+use crate::layer::LayerError;
+use crate::options::{IdRange, Owners};
+use crate::report::SkipReason;
+use crate::resolve::{Component, DirId, SafeParent};
+use crate::tar::{Entry, Kind, Time};
+
+/// Permission bits that open(2) and mkdir(2) may set. Setuid waits until the content is complete
+/// and the owner right; setgid on a directory would pass to its children.
+const CREATE_BITS: u32 = 0o777;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+impl Owner {
+    pub(super) fn of_process() -> Owner {
+        Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+    }
+
+    fn ids(self) -> (Option<Uid>, Option<Gid>) {
+        (Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))
+    }
+}
+
+/// The mode to create with.
+pub(super) fn create_mode(mode: u32) -> Permissions {
+    Permissions::from_raw_mode(mode & CREATE_BITS)
+}
+
+/// Access and modification time of an entry. Without an access time of its own a file was last
+/// read when it was written.
+pub(super) fn times_of(entry: &Entry) -> Timestamps {
+    let spec = |time: Time| Timespec { tv_sec: time.seconds, tv_nsec: time.nanoseconds.into() };
+    Timestamps {
+        last_access: spec(entry.atime.unwrap_or(entry.mtime)),
+        last_modification: spec(entry.mtime),
+    }
+}
+
+impl Job<'_> {
+    /// The owner on disk of what the archive says is `uid`:`gid`'s; none if owners are ignored.
+    pub(super) fn owner(&self, uid: u32, gid: u32) -> Result<Option<Owner>, LayerError> {
+        match &self.options.owners {
+            Owners::Keep => Ok(Some(Owner { uid, gid })),
+            Owners::Ignore => Ok(None),
+            Owners::Map { uids, gids } => Ok(Some(Owner {
+                uid: IdRange::map(uids, uid).ok_or(LayerError::UnmappedUid(uid))?,
+                gid: IdRange::map(gids, gid).ok_or(LayerError::UnmappedGid(gid))?,
+            })),
+        }
+    }
+
+    /// Whether something new in `dir` has another owner than `wanted`.
+    ///
+    /// A new inode takes its group from the process, or from its directory if that is setgid or
+    /// the mount says so: where both are the same there is no question.
+    pub(super) fn must_chown(&self, dir: DirId, wanted: Owner) -> bool {
+        wanted != self.process || self.resolver.tree.dir(dir).gid != self.process.gid
+    }
+
+    /// Gives an open new file in `dir` its owner, xattrs, mode and times.
+    pub(super) fn set_file_attributes(
+        &mut self,
+        entry: &Entry,
+        dir: DirId,
+        fd: BorrowedFd<'_>,
+    ) -> Result<(), Cause> {
+        if let Some(owner) = self.owner(entry.uid, entry.gid)? {
+            if self.must_chown(dir, owner) {
+                set_owner(fd, owner)?;
+            }
+        }
+        let inherited_acl = self.resolver.tree.dir(dir).default_acl;
+        if inherited_acl {
+            xattr::remove(fd, ACCESS_ACL).failing("fremovexattr")?;
+        }
+        self.set_xattrs(entry, |name, value| xattr::set(fd, name, value))?;
+        let exact = self.private_umask && !inherited_acl && entry.xattrs.is_empty();
+        if !exact || entry.mode & !CREATE_BITS != 0 {
+            set_mode(fd, entry.mode)?;
+        }
+        Ok(futimens(fd, &times_of(entry)).failing("futimens")?)
+    }
+
+    /// Gives a new symlink, FIFO or device its owner, xattrs, mode and times.
+    pub(super) fn set_special_attributes(
+        &mut self,
+        entry: &Entry,
+        dir: DirId,
+        at: &SafeParent,
+        name: Component<'_>,
+    ) -> Result<(), Cause> {
+        let here = AtFlags::SYMLINK_NOFOLLOW;
+        if let Some(owner) = self.owner(entry.uid, entry.gid)? {
+            if self.must_chown(dir, owner) {
+                let (uid, gid) = owner.ids();
+                chownat(at, name.as_bytes(), uid, gid, here).failing("fchownat")?;
+            }
+        }
+        let symlink = entry.kind == Kind::Symlink;
+        let inherited_acl = self.resolver.tree.dir(dir).default_acl && !symlink;
+        let exact =
+            symlink || (self.private_umask && !inherited_acl && entry.mode & !CREATE_BITS == 0);
+        if !exact || !entry.xattrs.is_empty() {
+            let fd = open_special(at, name).failing("openat")?;
+            if inherited_acl {
+                remove_special(fd.as_fd(), ACCESS_ACL)?;
+            }
+            self.set_xattrs(entry, |name, value| xattr::set_special(fd.as_fd(), name, value))?;
+            if !symlink {
+                let mode = Permissions::from_raw_mode(entry.mode);
+                let path = xattr::proc_path(fd.as_fd());
+                chmod(path, mode).failing_with("chmod", || format!("{:04o}", entry.mode))?;
+            }
+        }
+        Ok(utimensat(at, name.as_bytes(), &times_of(entry), here).failing("utimensat")?)
+    }
+
+    /// Sets the xattrs that an archive may set and this file system can hold, and reports the
+    /// others. A directory's default ACL waits: files that are still to come would inherit it.
+    pub(super) fn set_xattrs(
+        &mut self,
+        entry: &Entry,
+        set: impl Fn(&[u8], &[u8]) -> Result<(), Errno>,
+    ) -> Result<(), Cause> {
+        for (name, value) in &entry.xattrs {
+            if let Some(reason) = xattr::refusal(name, entry.kind) {
+                self.skip(entry, reason, name);
+                continue;
+            }
+            if name == DEFAULT_ACL && entry.kind == Kind::Directory {
+                continue;
+            }
+            match set(name, value) {
+                Err(Errno::OPNOTSUPP) => self.skip(entry, SkipReason::XattrUnsupported, name),
+                result => {
+                    result.failing_with("setxattr", || name.escape_ascii().to_string())?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The value of an entry's default ACL.
+pub(super) fn default_acl(entry: &Entry) -> Option<Box<[u8]>> {
+    let acl = entry.xattrs.iter().find(|(name, _)| name == DEFAULT_ACL);
+    acl.map(|(_, value)| value.clone().into())
+}
+
+pub(super) fn set_owner(fd: BorrowedFd<'_>, owner: Owner) -> Result<(), ApplyError> {
+    let (uid, gid) = owner.ids();
+    fchown(fd, uid, gid).failing_with("fchown", || format!("{}:{}", owner.uid, owner.gid))
+}
+
+pub(super) fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<(), ApplyError> {
+    fchmod(fd, Permissions::from_raw_mode(mode)).failing_with("fchmod", || format!("{mode:04o}"))
+}
+
+/// Opens what must not be opened for reading: a FIFO would block, a device would act.
+pub(super) fn open_special(at: &SafeParent, name: Component<'_>) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    retry_on_intr(|| openat(at, name.as_bytes(), flags, Permissions::empty()))
+}
+
+fn remove_special(fd: BorrowedFd<'_>, name: &[u8]) -> Result<(), ApplyError> {
+    match rustix::fs::removexattr(xattr::proc_path(fd), name) {
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+        result => result.failing("removexattr"),
+    }
+}

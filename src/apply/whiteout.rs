@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Whiteouts and opaque markers. They hit the lower layers only, wherever they stand in the
+//! archive: what this layer has made already stays, and so do its directories.
+
+use std::collections::HashSet;
+use std::os::fd::AsFd;
+
+use rustix::fs::{Dir, FileType, Mode as Permissions, mknodat};
+use rustix::io::Errno;
+
+use super::{Failing, InRoot, Job, is_whiteout, remove};
+use crate::error::Cause;
+use crate::layer::LayerError;
+use crate::report::SkipReason;
+use crate::resolve::{Below, Component, DirId, stat_child};
+use crate::tar::Entry;
+
+impl Job<'_> {
+    pub(super) fn whiteout(
+        &mut self,
+        entry: &Entry,
+        parent: &[u8],
+        name: Component<'_>,
+    ) -> Result<(), Cause> {
+        self.tally.whiteouts += 1;
+        let hidden = match self.find_dir_to_hide_in(parent)? {
+            Some(dir) => {
+                let path = self.path(dir, name);
+                self.refuse_whiteout_of_link_target(&path)?;
+                match self.resolver.overlay() {
+                    true => self.hide(dir, name)?,
+                    false => self.delete(dir, name)?,
+                }
+            }
+            None => false,
+        };
+        if !hidden {
+            self.skip(entry, SkipReason::UnneededWhiteout, b"");
+        }
+        Ok(())
+    }
+
+    pub(super) fn opaque(&mut self, path: &[u8]) -> Result<(), Cause> {
+        let dir = self.parent_of(path)?;
+        let path = self.resolver.tree.path(dir);
+        self.refuse_whiteout_of_link_target(&path)?;
+        self.resolver.tree.claim_dir(dir);
+        if !self.resolver.overlay() {
+            self.tally.opaque_directories += 1;
+            return self.delete_lower(dir);
+        }
+        if dir == DirId::ROOT {
+            return self.hide_below_root();
+        }
+        self.mark_opaque(dir)?;
+        self.nothing_below(dir)
+    }
+
+    /// Directory mode: deletes a lower layer's name. False if there was nothing to delete.
+    fn delete(&mut self, dir: DirId, name: Component<'_>) -> Result<bool, Cause> {
+        if self.resolver.tree.is_ours(dir, name.as_bytes()) {
+            // Ours stays. If it is a directory that a lower layer has made, without its content.
+            if let Some(child) = self.resolver.tree.child(dir, name.as_bytes()) {
+                if self.resolver.tree.dir(child).found {
+                    self.disinherit(child)?;
+                    self.delete_lower(child)?;
+                    return Ok(true);
+                }
+            }
+            return Ok(false);
+        }
+        let existed = self.in_root(dir, name)? != InRoot::Nothing;
+        if existed {
+            self.clear(dir, name)?;
+        }
+        Ok(existed)
+    }
+
+    /// Directory mode: deletes all that lower layers have put into a directory.
+    fn delete_lower(&mut self, dir: DirId) -> Result<(), Cause> {
+        if !self.resolver.tree.dir(dir).found {
+            return Ok(());
+        }
+        for name in self.list(dir)? {
+            let name = Component::new(&name).expect("a directory lists components");
+            if !self.resolver.tree.is_ours(dir, name.as_bytes()) {
+                self.clear(dir, name)?;
+            }
+        }
+        for child in self.resolver.tree.children(dir) {
+            self.disinherit(child)?;
+            self.delete_lower(child)?;
+        }
+        self.resolver.tree.all_ours(dir);
+        Ok(())
+    }
+
+    /// Overlay modes: hides a lower name behind a whiteout, or behind an opaque directory if this
+    /// layer has one of that name. False if there is nothing to hide.
+    fn hide(&mut self, dir: DirId, name: Component<'_>) -> Result<bool, Cause> {
+        let needed = self.may_show_through(dir, name)?;
+        match self.in_root(dir, name)? {
+            InRoot::Whiteout => return Ok(true),
+            InRoot::Other => return Ok(needed),
+            InRoot::Dir => {
+                let child = match self.resolver.tree.child(dir, name.as_bytes()) {
+                    Some(child) => child,
+                    None => self.resolver.adopt(dir, name)?,
+                };
+                if self.resolver.tree.dir(child).claimed {
+                    return self.hide_below(child, needed);
+                }
+                // Only a whiteout had implied it.
+                self.clear(dir, name)?;
+            }
+            InRoot::Nothing => self.resolver.forget(dir, name),
+        }
+        if needed {
+            self.bring_into_root(dir)?;
+            self.write_whiteout(dir, name)?;
+        }
+        Ok(needed)
+    }
+
+    /// Overlay modes: this layer's directory shows nothing of the lower ones of its name.
+    fn hide_below(&mut self, child: DirId, needed: bool) -> Result<bool, Cause> {
+        if needed {
+            self.mark_opaque(child)?;
+        }
+        self.disinherit(child)?;
+        self.nothing_below(child)?;
+        Ok(needed)
+    }
+
+    /// Overlay modes: overlayfs ignores an opaque mark on the root of a layer, so each name that
+    /// shows through is hidden by itself.
+    fn hide_below_root(&mut self) -> Result<(), Cause> {
+        let Some(layers) = self.resolver.layers_below(DirId::ROOT)? else {
+            return Err(LayerError::OpaqueRootWithoutParents.into());
+        };
+        let mut seen = HashSet::new();
+        for &layer in layers.iter() {
+            let fd = self.resolver.fd(DirId::ROOT, layer.into())?;
+            for name in names_in(&fd).failing("getdents64")? {
+                if seen.insert(name.clone()) {
+                    let name = Component::new(&name).expect("a directory lists components");
+                    self.hide(DirId::ROOT, name)?;
+                }
+            }
+        }
+        self.tally.opaque_directories += 1;
+        self.nothing_below(DirId::ROOT)
+    }
+
+    /// Overlay modes: from now on nothing shows through this directory. What was made to hide
+    /// things in it, or copied from what is hidden now, is in the way and goes.
+    fn nothing_below(&mut self, dir: DirId) -> Result<(), Cause> {
+        self.resolver.tree.dir_mut(dir).below = Below::nothing();
+        // The root keeps its whiteouts: they do what the mark cannot do there.
+        if self.resolver.tree.dir(dir).whiteouts && dir != DirId::ROOT {
+            self.remove_whiteouts(dir)?;
+        }
+        for child in self.resolver.tree.children(dir) {
+            let node = self.resolver.tree.dir(child);
+            let (in_root, claimed, name) = (node.in_root, node.claimed, node.name.clone());
+            let name = Component::new(&name).expect("it was one when the directory was added");
+            if !in_root {
+                self.resolver.forget(dir, name);
+            } else if !claimed {
+                self.clear(dir, name)?;
+            } else {
+                self.disinherit(child)?;
+                self.nothing_below(child)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// In a directory that overlayfs does not merge, readdir(3) shows whiteouts as names.
+    fn remove_whiteouts(&mut self, dir: DirId) -> Result<(), Cause> {
+        let at = self.resolver.parent(dir)?;
+        for name in self.list(dir)? {
+            let name = Component::new(&name).expect("a directory lists components");
+            match stat_child(at.as_fd(), name) {
+                Ok(stat) if is_whiteout(&stat) => {
+                    remove::remove(&at, name).failing("unlinkat")?;
+                }
+                Ok(_) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(self.resolver.failed("fstatat", dir, name, errno).into()),
+            }
+        }
+        self.resolver.tree.dir_mut(dir).whiteouts = false;
+        Ok(())
+    }
+
+    fn write_whiteout(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Cause> {
+        let at = self.resolver.parent(dir)?;
+        mknodat(&at, name.as_bytes(), FileType::CharacterDevice, Permissions::empty(), 0)
+            .failing("mknodat of a whiteout")?;
+        let dir = self.resolver.tree.dir_mut(dir);
+        dir.whiteouts = true;
+        dir.pending.touched = true;
+        Ok(())
+    }
+
+    fn list(&mut self, dir: DirId) -> Result<Vec<Vec<u8>>, Cause> {
+        let fd = self.resolver.parent(dir)?;
+        Ok(names_in(&fd).failing("getdents64")?)
+    }
+}
+
+fn names_in(dir: &impl AsFd) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.push(name.to_vec());
+        }
+    }
+    Ok(names)
+}

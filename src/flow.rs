@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The conveyor of archive bytes: source, decompressor and digests on one side, the reader of the
+//! archive on the other.
+//!
+//! With one thread, [`Flow::next`] does all the work. With more, a thread of its own decompresses
+//! into buffers from a bounded pool, and `next` takes them off the [`Belt`]. Who waits, and who
+//! works meanwhile:
+//!
+//! - Reading the source, the blob's digest and decompression always belong to that thread.
+//! - The archive's digest must be made in order, but by whom does not matter. Every chunk goes to
+//!   the reader at once and also waits in line for hashing. The decompressor hashes when it has no
+//!   free buffer, the reader hashes when it has no chunk: whichever is ahead works for the other,
+//!   and after the stream's end whoever comes first drains the line.
+//! - So the decompressor waits only when nothing is left to hash and every buffer is with the
+//!   reader, and the reader waits only when there is neither a chunk nor anything to hash. Buffers
+//!   that only wait for hashing can never stop both. The reader must not keep the whole pool to
+//!   itself while it asks for more.
+//! - A stop wakes the decompressor wherever it waits: for a buffer, for a pipe, for the caller's
+//!   read callback.
+
+mod belt;
+#[cfg(test)]
+mod tests;
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{Scope, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use crate::cancel::Cancel;
+use crate::decompress::Decoder;
+use crate::digest::{Digest, DigestError, Hasher};
+use crate::error::{Cause, Error, Result};
+use crate::limits::{LimitExceeded, Limits, RATIO_FLOOR};
+use crate::options::{Expect, Options};
+use crate::report::Compression;
+use crate::source::{Input, SourceError, Stopper};
+use crate::sys;
+
+use belt::Belt;
+pub(crate) use belt::Chunk;
+
+/// What a flow needs to know of the options.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    /// Not 0: that was resolved before.
+    pub(crate) threads: usize,
+    pub(crate) limits: Limits,
+    pub(crate) expect: Expect,
+    pub(crate) cancel: Option<Cancel>,
+    /// [`RATIO_FLOOR`], but for tests.
+    ratio_floor: u64,
+}
+
+impl Settings {
+    pub(crate) fn new(options: &Options, threads: usize) -> Settings {
+        Settings {
+            threads,
+            limits: options.limits,
+            expect: options.expect.clone(),
+            cancel: options.cancel.clone(),
+            ratio_floor: RATIO_FLOOR,
+        }
+    }
+}
+
+/// How far a flow has come, for whoever shows it.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Bytes of the blob that went into the decompressor.
+    pub(crate) blob_bytes: AtomicU64,
+    /// Bytes that came out of it.
+    pub(crate) layer_bytes: AtomicU64,
+}
+
+/// What a whole stream came to. The digests are the expected ones, where any were.
+#[derive(Debug)]
+pub(crate) struct Summary {
+    pub(crate) blob_digest: Digest,
+    pub(crate) diff_id: Digest,
+    pub(crate) amounts: Amounts,
+}
+
+/// What is known of a stream that was not read to its end, too.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Amounts {
+    pub(crate) blob_bytes: u64,
+    pub(crate) layer_bytes: u64,
+    pub(crate) compression: Compression,
+    /// Reading the source, the blob's digest and decompression.
+    pub(crate) decompress: Duration,
+    /// The archive's digest.
+    pub(crate) digest: Duration,
+}
+
+/// The reader's end. Dropping it stops the decompressor.
+pub(crate) struct Flow<'scope> {
+    engine: Engine<'scope>,
+    belt: Arc<Belt>,
+    counters: Arc<Counters>,
+    expect: Expect,
+    cancel: Option<Cancel>,
+}
+
+enum Engine<'scope> {
+    /// Everything happens in `next`.
+    Inline {
+        press: Box<Press<'scope>>,
+        ended: bool,
+    },
+    Thread {
+        worker: ScopedJoinHandle<'scope, Pressed>,
+        _stop: Stop,
+    },
+}
+
+impl<'scope> Flow<'scope> {
+    pub(crate) fn start(
+        scope: &'scope Scope<'scope, '_>,
+        mut input: Input<'scope>,
+        settings: &Settings,
+        counters: Arc<Counters>,
+    ) -> Result<Flow<'scope>> {
+        let belt = Belt::new(Hasher::towards(settings.expect.diff_id.as_ref()));
+        let engine = if settings.threads == 1 {
+            let press = Box::new(Press::new(input, settings, counters.clone()));
+            Engine::Inline { press, ended: false }
+        } else {
+            let refused = |errno| Error::from(SourceError::Start(errno));
+            let _stop = Stop { belt: belt.clone(), _input: input.stopper().map_err(refused)? };
+            let press = Press::new(input, settings, counters.clone());
+            let moving = belt.clone();
+            let worker = sys::spawn(scope, "ocilayer-inflate", move || press.run(&moving))
+                .map_err(|error| refused(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
+            Engine::Thread { worker, _stop }
+        };
+        let (expect, cancel) = (settings.expect.clone(), settings.cancel.clone());
+        Ok(Flow { engine, belt, counters, expect, cancel })
+    }
+
+    /// The next bytes of the archive; none at the end of the uncompressed stream. Every chunk
+    /// but the last is [`CHUNK`] long.
+    ///
+    /// After an error there is nothing more to be had: [`abandon`](Flow::abandon) it.
+    pub(crate) fn next(&mut self) -> Result<Option<Chunk>> {
+        if self.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
+            return Err(Cause::Cancelled.into());
+        }
+        match &mut self.engine {
+            Engine::Thread { .. } => self.belt.take(),
+            Engine::Inline { ended: true, .. } => Ok(None),
+            Engine::Inline { press, ended } => {
+                let chunk = press.press(&self.belt, self.belt.buffer_now())?;
+                match &chunk {
+                    Some(chunk) => self.belt.hash_here(chunk),
+                    None => *ended = true,
+                }
+                Ok(chunk)
+            }
+        }
+    }
+
+    /// Drains what is left of the stream, so that both digests are of the whole, and holds them
+    /// against the expected ones.
+    pub(crate) fn finish(mut self) -> Result<Summary> {
+        while self.next()?.is_some() {}
+        let Flow { engine, belt, counters, expect, .. } = self;
+        let pressed = match engine {
+            Engine::Inline { press, .. } => press.pressed(),
+            Engine::Thread { worker, _stop } => worker.join().map_err(defect)?,
+        };
+        let (diff_id, digest) = belt.finish();
+        let blob_digest = pressed.blob_digest.unwrap_or_else(|| diff_id.clone());
+        compare(expect.blob, &blob_digest, |expected, got| DigestError::Blob { expected, got })?;
+        compare(expect.diff_id, &diff_id, |expected, got| DigestError::DiffId { expected, got })?;
+        let amounts = counters.amounts(pressed.compression, pressed.time, digest);
+        Ok(Summary { blob_digest, diff_id, amounts })
+    }
+
+    /// Stops early, also where the decompressor waits for its source, and tells how far it came.
+    pub(crate) fn abandon(self) -> Amounts {
+        let Flow { engine, belt, counters, .. } = self;
+        let pressed = match engine {
+            Engine::Inline { press, .. } => press.pressed(),
+            Engine::Thread { worker, _stop: stop } => {
+                drop(stop);
+                worker.join().unwrap_or_default()
+            }
+        };
+        counters.amounts(pressed.compression, pressed.time, belt.digest_time())
+    }
+}
+
+fn compare(
+    expected: Option<Digest>,
+    got: &Digest,
+    differ: impl FnOnce(Digest, Digest) -> DigestError,
+) -> Result<(), DigestError> {
+    match expected {
+        Some(expected) if expected != *got => Err(differ(expected, got.clone())),
+        _ => Ok(()),
+    }
+}
+
+impl Counters {
+    fn amounts(&self, compression: Compression, decompress: Duration, digest: Duration) -> Amounts {
+        Amounts {
+            blob_bytes: self.blob_bytes.load(Ordering::Relaxed),
+            layer_bytes: self.layer_bytes.load(Ordering::Relaxed),
+            compression,
+            decompress,
+            digest,
+        }
+    }
+}
+
+/// Ends the decompressor's thread, when dropped.
+struct Stop {
+    belt: Arc<Belt>,
+    _input: Stopper,
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.belt.stop();
+    }
+}
+
+/// What presses the blob into chunks, on whichever thread.
+struct Press<'a> {
+    decoder: Decoder<'a>,
+    counters: Arc<Counters>,
+    limits: Limits,
+    ratio_floor: u64,
+    time: Duration,
+}
+
+/// What is left when the press has stopped.
+#[derive(Default)]
+struct Pressed {
+    /// None where it is the archive's.
+    blob_digest: Option<Digest>,
+    compression: Compression,
+    time: Duration,
+}
+
+impl<'a> Press<'a> {
+    fn new(input: Input<'a>, settings: &Settings, counters: Arc<Counters>) -> Press<'a> {
+        let blob = Hasher::towards(settings.expect.blob.as_ref());
+        let archive = Hasher::towards(settings.expect.diff_id.as_ref()).algorithm();
+        let window_log = settings.limits.zstd_window_log;
+        Press {
+            decoder: Decoder::new(input, blob, archive, window_log, counters.clone()),
+            counters,
+            limits: settings.limits,
+            ratio_floor: settings.ratio_floor,
+            time: Duration::ZERO,
+        }
+    }
+
+    /// The decompressor's thread, to the end of the stream, an error or a stop.
+    fn run(mut self, belt: &Arc<Belt>) -> Pressed {
+        // Unwind safe: after a panic only the time and the compression are looked at.
+        let end = catch_unwind(AssertUnwindSafe(|| {
+            while let Some(buffer) = belt.buffer() {
+                match self.press(belt, buffer)? {
+                    Some(chunk) => belt.put(chunk),
+                    None => break,
+                }
+            }
+            Ok(())
+        }));
+        belt.end(end.unwrap_or_else(|panic| Err(defect(panic))));
+        self.pressed()
+    }
+
+    /// One chunk; none at the stream's end.
+    fn press(&mut self, belt: &Arc<Belt>, mut buffer: Box<[u8]>) -> Result<Option<Chunk>> {
+        let begin = Instant::now();
+        let filled = self.decoder.fill(&mut buffer);
+        self.time += begin.elapsed();
+        let len = filled?;
+        self.gauge(len)?;
+        // Made in any case: it is what brings the buffer back.
+        let chunk = Chunk::new(belt, buffer, len);
+        Ok((len > 0).then_some(chunk))
+    }
+
+    fn gauge(&self, len: usize) -> Result<(), LimitExceeded> {
+        let layer = self.counters.layer_bytes.load(Ordering::Relaxed) + len as u64;
+        self.counters.layer_bytes.store(layer, Ordering::Relaxed);
+        if layer > self.limits.bytes {
+            return Err(LimitExceeded::Bytes(self.limits.bytes));
+        }
+        let blob = self.counters.blob_bytes.load(Ordering::Relaxed);
+        if layer >= self.ratio_floor && layer > blob.saturating_mul(self.limits.ratio) {
+            return Err(LimitExceeded::Ratio(self.limits.ratio));
+        }
+        Ok(())
+    }
+
+    fn pressed(self) -> Pressed {
+        let compression = self.decoder.compression();
+        Pressed { blob_digest: self.decoder.finish(), compression, time: self.time }
+    }
+}
+
+/// A panic's message, as an error for the thread that waits.
+pub(crate) fn defect(panic: Box<dyn Any + Send>) -> Error {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| text.to_string())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    Cause::Panic(text.unwrap_or_else(|| "a panic without a message".into())).into()
+}

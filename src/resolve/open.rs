@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Opening a directory below another one without ever following a symlink.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::io::{Errno, retry_on_intr};
+
+/// Readable, so that attributes can be set, entries listed and changes synced through it.
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// How often a path that is renamed under our feet is tried again before walking it by hand.
+const RACES: usize = 16;
+
+/// Opens directories by openat2(2), or by a walk where the kernel or a seccomp filter has none.
+#[derive(Debug)]
+pub(crate) struct Opener {
+    openat2: bool,
+}
+
+impl Opener {
+    pub(crate) fn new() -> Opener {
+        Opener { openat2: true }
+    }
+
+    /// Opens `path`, whose components all are directories and no symlinks, below `base`.
+    ///
+    /// The caller has resolved symlinks already; one that appears now is an attack or an accident
+    /// and fails with `ELOOP` or `ENOTDIR`.
+    pub(crate) fn open(&mut self, base: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+        let resolve =
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let path = if path.is_empty() { b"." } else { path };
+        for _ in 0..RACES {
+            if !self.openat2 {
+                break;
+            }
+            match retry_on_intr(|| openat2(base, path, DIRECTORY, Mode::empty(), resolve)) {
+                // A kernel before 5.6, or a container runtime's seccomp profile. Opening a
+                // directory for reading has no other reason to answer EPERM.
+                Err(Errno::NOSYS | Errno::PERM) => self.openat2 = false,
+                // A rename somewhere in the tree: the kernel could not be sure.
+                Err(Errno::AGAIN) => {}
+                result => return result,
+            }
+        }
+        walk(base, path)
+    }
+}
+
+/// The same by one openat(2) for each component: each is looked up in a directory that we hold.
+fn walk(base: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let mut held: Option<OwnedFd> = None;
+    let mut parts = path.split(|byte| *byte == b'/').peekable();
+    while let Some(part) = parts.next() {
+        let at = held.as_ref().map_or(base, |fd| fd.as_fd());
+        // Only the last one is read; the others need no more than search permission.
+        let flags = match parts.peek() {
+            Some(_) => OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            None => DIRECTORY,
+        };
+        held = Some(open_component(at, part, flags)?);
+    }
+    held.ok_or(Errno::INVAL)
+}
+
+/// Opens one directory in another; a symlink of that name fails.
+pub(crate) fn open_child(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    open_component(parent, name, DIRECTORY)
+}
+
+fn open_component(at: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    retry_on_intr(|| openat(at, name, flags, Mode::empty()))
+}

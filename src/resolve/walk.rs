@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Walking a path through the merged view, symlinks included, as a process in a chroot would.
+
+use rustix::io::Errno;
+
+use super::{Component, DirId, ResolveError, Resolver, Seen};
+
+/// As many as the kernel follows (path_resolution(7)).
+const SYMLINKS_MAX: usize = 40;
+
+/// A walk under way. It stops where something is missing or in the way, and goes on from there
+/// when the caller has seen to it.
+pub(crate) struct Walk {
+    at: DirId,
+    /// Components still ahead, the next one last.
+    ahead: Vec<Box<[u8]>>,
+    symlinks: usize,
+}
+
+/// Where a walk stands.
+pub(crate) enum Step {
+    Arrived(DirId),
+    /// There is nothing of this name.
+    Missing(DirId, Box<[u8]>),
+    /// This layer has a whiteout of this name.
+    WhitedOut(DirId, Box<[u8]>),
+    /// There is something of this name, but neither directory nor symlink.
+    Blocked(DirId, Box<[u8]>),
+}
+
+impl Walk {
+    /// From the root along a cleaned path.
+    pub(crate) fn to(path: &[u8]) -> Walk {
+        let mut walk = Walk { at: DirId::ROOT, ahead: Vec::new(), symlinks: 0 };
+        walk.push(path);
+        walk
+    }
+
+    /// Goes on until it arrives or something is wrong.
+    pub(crate) fn step(&mut self, resolver: &mut Resolver) -> Result<Step, ResolveError> {
+        while let Some(name) = self.ahead.pop() {
+            if &*name == b".." {
+                // The root is its own parent.
+                self.at = resolver.tree.dir(self.at).parent;
+                continue;
+            }
+            let Some(component) = Component::new(&name) else {
+                // Only a symlink's target can bring one: the kernel would not find it either.
+                let path = name.into_vec();
+                return Err(ResolveError { operation: "symlink", path, errno: Errno::NAMETOOLONG });
+            };
+            match resolver.look(self.at, component)? {
+                Seen::Dir(dir) => self.at = dir,
+                Seen::Symlink(target) => {
+                    self.symlinks += 1;
+                    if self.symlinks > SYMLINKS_MAX {
+                        return Err(resolver.failed("symlink", self.at, component, Errno::LOOP));
+                    }
+                    if target.starts_with(b"/") {
+                        self.at = DirId::ROOT;
+                    }
+                    self.push(&target);
+                }
+                Seen::Nothing => {
+                    self.ahead.push(name.clone());
+                    return Ok(Step::Missing(self.at, name));
+                }
+                Seen::Whiteout => {
+                    self.ahead.push(name.clone());
+                    return Ok(Step::WhitedOut(self.at, name));
+                }
+                Seen::Other => {
+                    self.ahead.push(name.clone());
+                    return Ok(Step::Blocked(self.at, name));
+                }
+            }
+        }
+        Ok(Step::Arrived(self.at))
+    }
+
+    fn push(&mut self, path: &[u8]) {
+        let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
+        self.ahead.extend(parts.rev().map(Box::from));
+    }
+}
+
+impl Resolver {
+    /// The directory that `path` leads to, if it was the one asked for last.
+    pub(crate) fn last_parent(&self, path: &[u8]) -> Option<DirId> {
+        self.last.as_ref().filter(|(last, _)| last == path).map(|(_, dir)| *dir)
+    }
+
+    pub(crate) fn remember_parent(&mut self, path: &[u8], dir: DirId) {
+        match &mut self.last {
+            Some((last, id)) => {
+                last.clear();
+                last.extend_from_slice(path);
+                *id = dir;
+            }
+            None => self.last = Some((path.to_vec(), dir)),
+        }
+    }
+}

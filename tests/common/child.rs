@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Runs a test again in a process of its own, where limits and descriptors are nobody else's.
+
+use std::process::{Command, Stdio};
+
+const CHILD: &str = "OCILAYER_TEST_CHILD";
+
+/// Whether `test` is to do its work here. In the parent it runs the child and fails as it fails.
+pub fn is_child(test: &str) -> bool {
+    if std::env::var_os(CHILD).is_some() {
+        return true;
+    }
+    let output = Command::new(std::env::current_exe().expect("own path"))
+        .args(["--exact", test, "--test-threads=1", "--nocapture"])
+        .env(CHILD, "1")
+        .stdin(Stdio::null())
+        .output()
+        .expect("run the test again");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "in a process of its own:\n{text}");
+    assert!(text.contains("1 passed"), "no test of that name ran:\n{text}");
+    false
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the integration tests share. Each test binary uses a part of it.
+#![allow(dead_code)]
+
+pub mod archive;
+pub mod cases;
+pub mod child;
+pub mod needs;
+pub mod overlay;
+pub mod runner;
+pub mod seccomp;
+pub mod tree;
