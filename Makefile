@@ -38,7 +38,8 @@ test-rust:
 	$(CARGO) test --quiet --workspace
 
 # Other tools that the tests compare with, or take layers from.
-TEST_PACKAGES := tar gzip zstd
+TEST_PACKAGES := tar gzip zstd \
+	acl attr buildah debootstrap libarchive-tools libcap2-bin skopeo umoci
 
 ## demo: makes a Debian image of three layers, unpacks it in both modes, compares the trees; root
 .PHONY: demo
@@ -68,10 +69,18 @@ header:
 test-c:
 	scripts/test-c
 
+## bench: compares with other appliers on real layers; QUICK=1 for a first look; root, 4 GB of disk
+.PHONY: bench
+bench:
+	$(need) $(BENCH_PACKAGES)
+	$(CARGO) run --quiet --release --package ocilayer-bench -- $(if $(QUICK),--quick)
+
+BENCH_PACKAGES := debootstrap gzip libarchive-tools strace tar zstd
+
 ## deps: installs what all of the above need
 .PHONY: deps
 deps: lint-tools
-	$(need) $(TEST_PACKAGES) $(DEMO_PACKAGES)
+	$(need) $(TEST_PACKAGES) $(DEMO_PACKAGES) $(BENCH_PACKAGES)
 
 ## clean: removes what was built, and the demo's downloads
 .PHONY: clean
