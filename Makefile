@@ -68,10 +68,18 @@ header:
 test-c:
 	scripts/test-c
 
+## bench: compares with other appliers on real layers; QUICK=1 for a first look; root, 4 GB of disk
+.PHONY: bench
+bench:
+	$(need) $(BENCH_PACKAGES)
+	$(CARGO) run --quiet --release --package ocilayer-bench -- $(if $(QUICK),--quick)
+
+BENCH_PACKAGES := debootstrap gzip libarchive-tools strace tar zstd
+
 ## deps: installs what all of the above need
 .PHONY: deps
 deps: lint-tools
-	$(need) $(TEST_PACKAGES) $(DEMO_PACKAGES)
+	$(need) $(TEST_PACKAGES) $(DEMO_PACKAGES) $(BENCH_PACKAGES)
 
 ## clean: removes what was built, and the demo's downloads
 .PHONY: clean

@@ -57,14 +57,10 @@ impl Tree {
         self.0.get(path.as_bytes())
     }
 
+    /// Leaves only what is below the root.
     #[allow(dead_code)]
-    pub fn nodes(&self) -> impl Iterator<Item = (&[u8], &Node)> {
-        self.0.iter().map(|(path, node)| (path.as_slice(), node))
-    }
-
-    #[allow(dead_code)]
-    pub fn node_mut(&mut self, path: &str) -> Option<&mut Node> {
-        self.0.get_mut(path.as_bytes())
+    pub fn forget_root(&mut self) {
+        self.0.remove(&b""[..]);
     }
 
     /// One line for each difference, in the order of the paths.
