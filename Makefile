@@ -50,6 +50,24 @@ demo:
 
 DEMO_PACKAGES := attr buildah debootstrap jq
 
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+
+## install: builds and installs library, header, pkg-config file and manual pages: PREFIX, LIBDIR, DESTDIR
+.PHONY: install
+install:
+	PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" DESTDIR="$(DESTDIR)" scripts/install
+
+## header: writes include/ocilayer.h anew from src/capi
+.PHONY: header
+header:
+	OCILAYER_WRITE_HEADER=1 $(CARGO) test --quiet --test header
+
+## test-c: the C API as an installed library: C99, C11, C++17, shared, static, sanitizers, valgrind
+.PHONY: test-c
+test-c:
+	scripts/test-c
+
 ## deps: installs what all of the above need
 .PHONY: deps
 deps: lint-tools

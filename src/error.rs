@@ -198,7 +198,7 @@ impl Cause {
             Cause::Limit(_) => (K::Limit, Errno::FBIG),
             Cause::Resolve(error) => (K::Filesystem, error.errno()),
             Cause::Apply(error) => (K::Filesystem, error.errno()),
-            Cause::Probe(error) => (K::Filesystem, error.errno()),
+            Cause::Probe(error) => (K::InvalidArgument, error.errno()),
             Cause::Thread(error) => {
                 (K::Filesystem, Errno::from_io_error(error).unwrap_or(Errno::AGAIN))
             }

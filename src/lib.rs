@@ -9,6 +9,7 @@
 
 mod apply;
 mod cancel;
+mod capi;
 mod decompress;
 mod desk;
 mod digest;
@@ -36,7 +37,10 @@ pub use limits::{LimitExceeded, Limits, RATIO_FLOOR};
 pub use observer::{Observer, Progress, Warning};
 pub use options::{Devices, Expect, IdRange, Lowers, MAX_THREADS, Mode, Options, OptionsError};
 pub use options::{Owners, Sync};
-pub use probe::ProbeError;
+pub use probe::{
+    CopyUp, MountKind, Obstacle, OpaqueXattr, Outcome, OverlayCheck, ProbeError, Trial,
+};
+pub use probe::{Verdict, check_overlay_opaque_propagation};
 pub use report::{Bytes, Compression, EntryCounts, Report, SkipExample, SkipReason, Skipped};
 pub use report::{Skips, StageTimes};
 pub use resolve::ResolveError;

@@ -17,7 +17,8 @@ pub struct Report {
     pub entries: EntryCounts,
     /// Whiteout entries read, needed or not.
     pub whiteouts: u64,
-    /// Directories made opaque by a marker or by a whiteout of the same name.
+    /// Directories emptied of lower names by an opaque marker; in overlay modes those, too, that
+    /// are marked because the layer has a whiteout of the same name.
     pub opaque_directories: u64,
     /// Parent directories that no entry of the layer describes.
     pub implied_directories: u64,

@@ -58,3 +58,12 @@ pub(crate) fn private_umask() -> Result<(), Errno> {
     rustix::process::umask(rustix::fs::Mode::empty());
     Ok(())
 }
+
+/// Gives the calling thread a mount namespace of its own, which still hands its mounts on to the
+/// caller's where those are shared.
+///
+/// Only for threads that this library made, after [`private_umask`].
+pub(crate) fn private_mount_namespace() -> Result<(), Errno> {
+    // SAFETY: CLONE_NEWNS has no effect on memory or descriptors.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }
+}

@@ -133,7 +133,6 @@ fn malformed_pax_records_are_refused() {
         ("path", "a\0b"),
         ("linkpath", "a\0b"),
         ("size", "-1"),
-        ("size", ""),
         ("size", "18446744073709551616"),
         ("mtime", "1e9"),
         ("mtime", "1.5.5"),

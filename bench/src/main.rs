@@ -1,2 +1,102 @@
 // SPDX-License-Identifier: Apache-2.0
-fn main() {}
+//! Compares ocilayer with other ways to apply a layer: equal work, equal outcome, one run.
+
+mod compare;
+mod layers;
+mod measure;
+mod peers;
+mod results;
+mod syscalls;
+// One notion of "the same tree" for the tests and for what is measured.
+#[path = "../../tests/real/tree.rs"]
+mod tree;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::layers::{Codec, Kind};
+use crate::peers::Builtin;
+
+pub type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
+
+/// Compares ocilayer with the naive loop, GNU tar and bsdtar on real layers. Needs root.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    inside: Option<Inside>,
+    #[command(flatten)]
+    compare: Compare,
+}
+
+#[derive(clap::Args)]
+pub struct Compare {
+    /// Fewer runs and only the smaller layers, in minutes; for a first look
+    #[arg(long)]
+    quick: bool,
+    /// Only these layers
+    #[arg(long = "layer", value_enum)]
+    layers: Vec<Kind>,
+    /// Only these compressions
+    #[arg(long = "codec", value_enum)]
+    codecs: Vec<Codec>,
+    /// Only these appliers, as the table names them; the naive loop is always there
+    #[arg(long = "applier")]
+    appliers: Vec<String>,
+    /// Rounds; in each of them every applier runs once
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Threads of ocilayer to measure
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
+    threads: Vec<usize>,
+    /// Where layers are unpacked to; its file system is what is measured
+    #[arg(long, default_value = "target/bench/roots")]
+    roots: PathBuf,
+    /// Where layers are kept between runs
+    #[arg(long, default_value = "target/bench/layers")]
+    cache: PathBuf,
+    /// Where the results are written as JSON
+    #[arg(long, default_value = "target/bench/results.json")]
+    output: PathBuf,
+}
+
+/// What this program runs itself as, to be measured from outside.
+#[derive(Subcommand)]
+enum Inside {
+    /// Applies a layer and prints its diffID
+    #[command(hide = true)]
+    Apply {
+        applier: Builtin,
+        layer: PathBuf,
+        root: PathBuf,
+        #[arg(long, default_value_t = 1)]
+        threads: usize,
+    },
+    /// Runs a command and prints what it took
+    #[command(hide = true)]
+    Measure {
+        #[arg(last = true)]
+        command: Vec<std::ffi::OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.inside {
+        Some(Inside::Apply { applier, layer, root, threads }) => {
+            applier.apply(&layer, &root, threads).map(|digest| println!("{digest}"))
+        }
+        Some(Inside::Measure { command }) => measure::here(&command),
+        None => compare::compare(&arguments.compare),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ocilayer-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -3,7 +3,9 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, setxattr};
+use rustix::fs::{
+    XattrFlags, fgetxattr, flistxattr, flistxattr_query, fremovexattr, fsetxattr, setxattr,
+};
 use rustix::io::Errno;
 
 use crate::report::SkipReason;
@@ -78,8 +80,7 @@ pub(crate) fn remove_stale(fd: BorrowedFd<'_>, keep: impl Fn(&[u8]) -> bool) -> 
 
 /// All names; none on a file system without xattrs.
 pub(crate) fn list(fd: impl AsFd) -> Result<Vec<Vec<u8>>, Errno> {
-    let mut none = [0u8; 0];
-    match flistxattr(fd.as_fd(), &mut none[..]) {
+    match flistxattr_query(fd.as_fd()) {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         Ok(_) => {}
         Err(errno) => return Err(errno),

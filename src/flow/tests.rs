@@ -11,6 +11,7 @@ use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 use rustix::pipe::pipe;
 
+use super::belt::{CHUNK, POOL};
 use super::*;
 use crate::decompress::DecompressError;
 use crate::digest::Algorithm;

@@ -17,7 +17,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Mode as Permissions, OFlags, Stat, fgetxattr, fstat, open};
+use rustix::fs::{
+    AtFlags, FileType, Mode as Permissions, OFlags, Stat, fgetxattr, fgetxattr_query, fstat, open,
+};
 use rustix::fs::{Timespec, Timestamps, readlinkat, statat};
 use rustix::io::{Errno, retry_on_intr};
 
@@ -416,7 +418,5 @@ fn is_marked(fd: BorrowedFd<'_>, mark: &str) -> bool {
 }
 
 fn has_default_acl(fd: BorrowedFd<'_>) -> bool {
-    let mut nothing = [0u8; 0];
-    // An empty buffer asks for the size alone.
-    fgetxattr(fd, "system.posix_acl_default", &mut nothing[..]).is_ok()
+    fgetxattr_query(fd, "system.posix_acl_default").is_ok()
 }

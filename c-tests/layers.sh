@@ -1,0 +1,46 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Makes the layers of the C tests in $1, with GNU tar, gzip and zstd.
+set -eu
+rm -rf "$1"
+mkdir -p "$1/tree/etc" "$1/tree/usr/bin" "$1/lower/etc" "$1/lower/gone"
+cd "$1"
+
+echo hello >tree/etc/motd
+printf '#!/bin/sh\n' >tree/usr/bin/su
+chmod 4755 tree/usr/bin/su
+ln -s motd tree/etc/link
+ln tree/etc/motd tree/etc/same
+mkfifo tree/fifo
+mknod tree/null c 1 3
+setfattr -n user.note -v kept tree/etc/motd
+setfattr -n trusted.secret -v dropped tree/etc/motd
+touch tree/.wh.gone
+head -c 3000000 /dev/urandom >tree/big
+
+pack() { tar --sort=name --xattrs --xattrs-include='*' --numeric-owner --mtime=@1 -cf "$@"; }
+pack plain.tar -C tree .
+gzip -nk plain.tar
+zstd -q plain.tar -o plain.tar.zst
+
+# An entry that no layer may have, behind a good one.
+mkdir bad
+echo good >bad/a
+echo bad >bad/.wh.
+pack bad-entry.tar -C bad a .wh.
+
+# The same, cut in the middle of the big file.
+head -c 1000000 plain.tar.gz >truncated.tar.gz
+printf 'no archive, no compression: a text that is longer than one block. %600s' '' >text
+
+# Many small entries: something to be in the middle of.
+mkdir many
+i=0
+while [ $i -lt 2000 ]; do echo $i >many/$i; i=$((i + 1)); done
+pack many.tar -C many .
+
+for file in plain.tar plain.tar.gz plain.tar.zst; do
+    echo "sha256:$(sha256sum <$file | cut -d' ' -f1)" | tr -d '\n' >$file.sha256
+    echo "sha512:$(sha512sum <$file | cut -d' ' -f1)" | tr -d '\n' >$file.sha512
+done
+touch done

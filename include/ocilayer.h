@@ -1,0 +1,925 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#ifndef OCILAYER_H
+#define OCILAYER_H
+
+/* Generated from src/capi by `make header`: edit there.
+ *
+ * ocilayer applies OCI image layers to directories. Rules that hold for all of it:
+ *
+ * A function that can fail returns 0, or a negative errno with *error set; error may be NULL. NULL
+ * where it is not allowed is -EINVAL. Free functions and accessors take NULL.
+ *
+ * A `const T *` may be shared between threads, a `T *` not.
+ *
+ * The library prints nothing, handles no signal, and leaves working directory, umask and root of
+ * the process alone. A defect in it is an error of its own kind, not the end of the process. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The version that this header belongs to; the library may be newer, see ocilayer_version. */
+#define OCILAYER_VERSION_MAJOR 0
+#define OCILAYER_VERSION_MINOR 1
+#define OCILAYER_VERSION_PATCH 0
+#define OCILAYER_VERSION_STRING "0.1.0"
+/* Options with every field at its default. */
+#define OCILAYER_OPTIONS_INIT \
+  { sizeof(ocilayer_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+    0, 0, 0 }
+
+/**
+ * Values of ocilayer_report_compression.
+ */
+typedef enum ocilayer_compression {
+  OCILAYER_COMPRESSION_NONE = 0,
+  OCILAYER_COMPRESSION_GZIP = 1,
+  OCILAYER_COMPRESSION_ZSTD = 2,
+} ocilayer_compression;
+
+/**
+ * Values of ocilayer_options.devices: what becomes of block and character devices.
+ */
+typedef enum ocilayer_devices {
+  /**
+   * Made where the kernel allows it; skipped and reported in a user namespace.
+   */
+  OCILAYER_DEVICES_CREATE = 0,
+  /**
+   * Skipped and reported.
+   */
+  OCILAYER_DEVICES_SKIP = 1,
+} ocilayer_devices;
+
+/**
+ * Values of ocilayer_entry.kind.
+ */
+typedef enum ocilayer_entry_kind {
+  OCILAYER_ENTRY_FILE = 1,
+  OCILAYER_ENTRY_DIRECTORY = 2,
+  OCILAYER_ENTRY_SYMLINK = 3,
+  OCILAYER_ENTRY_HARDLINK = 4,
+  OCILAYER_ENTRY_FIFO = 5,
+  OCILAYER_ENTRY_CHAR_DEVICE = 6,
+  OCILAYER_ENTRY_BLOCK_DEVICE = 7,
+} ocilayer_entry_kind;
+
+/**
+ * What went wrong, for a program. More kinds may come: treat an unknown one as a failure.
+ */
+typedef enum ocilayer_error_kinds {
+  /**
+   * No error: what ocilayer_error_kind says of NULL.
+   */
+  OCILAYER_ERROR_NONE = 0,
+  /**
+   * An argument, the options, the root or a lower directory make no sense.
+   */
+  OCILAYER_ERROR_INVALID_ARGUMENT = 1,
+  /**
+   * Reading the layer failed.
+   */
+  OCILAYER_ERROR_SOURCE = 2,
+  /**
+   * The compressed stream is damaged or cut short.
+   */
+  OCILAYER_ERROR_CORRUPT = 3,
+  /**
+   * The tar archive is malformed or cut short.
+   */
+  OCILAYER_ERROR_ARCHIVE = 4,
+  /**
+   * The archive is well-formed but asks for what no layer may.
+   */
+  OCILAYER_ERROR_LAYER = 5,
+  /**
+   * The blob or its content is not the expected one.
+   */
+  OCILAYER_ERROR_DIGEST = 6,
+  /**
+   * A limit was exceeded.
+   */
+  OCILAYER_ERROR_LIMIT = 7,
+  /**
+   * The file system refused an operation.
+   */
+  OCILAYER_ERROR_FILESYSTEM = 8,
+  /**
+   * The caller cancelled.
+   */
+  OCILAYER_ERROR_CANCELLED = 9,
+  /**
+   * A callback of the caller failed.
+   */
+  OCILAYER_ERROR_CALLBACK = 10,
+  /**
+   * A defect in this library. The call is over, the process goes on.
+   */
+  OCILAYER_ERROR_PANIC = 11,
+  /**
+   * This kernel, file system or combination of options cannot do what was asked.
+   */
+  OCILAYER_ERROR_UNSUPPORTED = 12,
+} ocilayer_error_kinds;
+
+/**
+ * Values of ocilayer_options.mode: how whiteouts and opaque directories become visible.
+ */
+typedef enum ocilayer_mode {
+  /**
+   * Whiteouts delete from the directory: a plain root file system, or a mount of the parents.
+   */
+  OCILAYER_MODE_DIRECTORY = 0,
+  /**
+   * The root is an overlay upper directory: 0:0 devices and `trusted.overlay.opaque`.
+   */
+  OCILAYER_MODE_OVERLAY = 1,
+  /**
+   * The same with `user.overlay.opaque`, for overlay mounts in a user namespace.
+   */
+  OCILAYER_MODE_OVERLAY_USERXATTR = 2,
+} ocilayer_mode;
+
+/**
+ * Values of ocilayer_options.owners: what becomes of the owners in the archive.
+ */
+typedef enum ocilayer_owners {
+  /**
+   * As they are in the archive.
+   */
+  OCILAYER_OWNERS_KEEP = 0,
+  /**
+   * Shifted through uid_ranges and gid_ranges; an id outside of all ranges fails the unpack.
+   */
+  OCILAYER_OWNERS_MAP = 1,
+  /**
+   * No chown: everything belongs to the calling process.
+   */
+  OCILAYER_OWNERS_IGNORE = 2,
+} ocilayer_owners;
+
+/**
+ * Why something in the layer was left out. More reasons may come.
+ */
+typedef enum ocilayer_skip_reason {
+  /**
+   * A `trusted.*` xattr: an archive must not set what the kernel trusts.
+   */
+  OCILAYER_SKIP_TRUSTED_XATTR = 1,
+  /**
+   * An xattr that overlayfs keeps for itself, such as `user.overlay.opaque`.
+   */
+  OCILAYER_SKIP_OVERLAY_XATTR = 2,
+  /**
+   * A `user.*` xattr on a symlink, device or FIFO, which xattr(7) rules out.
+   */
+  OCILAYER_SKIP_XATTR_ON_SPECIAL = 3,
+  /**
+   * An xattr that this file system or namespace does not support.
+   */
+  OCILAYER_SKIP_XATTR_UNSUPPORTED = 4,
+  /**
+   * A `.wh..wh.*` name that is aufs's own bookkeeping.
+   */
+  OCILAYER_SKIP_AUFS_METADATA = 5,
+  /**
+   * A device, in a user namespace or by OCILAYER_DEVICES_SKIP.
+   */
+  OCILAYER_SKIP_DEVICE = 6,
+  /**
+   * An entry that the filter callback declined.
+   */
+  OCILAYER_SKIP_FILTERED = 7,
+  /**
+   * A whiteout of a name that no parent has.
+   */
+  OCILAYER_SKIP_UNNEEDED_WHITEOUT = 8,
+} ocilayer_skip_reason;
+
+/**
+ * Values of ocilayer_options.sync: what is on disk when unpack_layer returns.
+ */
+typedef enum ocilayer_sync {
+  /**
+   * Whatever the kernel has written by then.
+   */
+  OCILAYER_SYNC_NONE = 0,
+  /**
+   * fsync(2) of every file and directory made.
+   */
+  OCILAYER_SYNC_FILES = 1,
+  /**
+   * One syncfs(2) of the root's file system.
+   */
+  OCILAYER_SYNC_FILESYSTEM = 2,
+} ocilayer_sync;
+
+/**
+ * A token that ends every unpack whose options name it, once and for good.
+ */
+typedef struct ocilayer_cancel ocilayer_cancel;
+
+/**
+ * Why a call failed. All accessors take NULL for "no error".
+ */
+typedef struct ocilayer_error ocilayer_error;
+
+/**
+ * What an unpack did and left out. All accessors take NULL for "nothing was done". Threads may
+ * share one. Strings belong to the report and live as long.
+ */
+typedef struct ocilayer_report ocilayer_report;
+
+/**
+ * What was skipped for one reason. All accessors take NULL. It is a part of its report.
+ */
+typedef struct ocilayer_skipped ocilayer_skipped;
+
+/**
+ * Where the bytes of one layer come from, compressed or not. It serves one unpack: a second with
+ * the same source is -EINVAL.
+ */
+typedef struct ocilayer_source ocilayer_source;
+
+/**
+ * Put up to @length bytes of the layer into @buffer and say in *got how many, 0 at the end.
+ *
+ * Returns 0, or a negative errno, which becomes the result of the unpack. A read that may block
+ * polls ocilayer_cancel_fd too, and returns -ECANCELED when that is readable.
+ *
+ * @buffer is borrowed until return and its content is undefined before. It runs only on the
+ * thread that called unpack_layer. It must return: no longjmp, no C++ exception.
+ */
+typedef int (*ocilayer_read)(void *userdata, uint8_t *buffer, size_t length, size_t *got);
+
+/**
+ * @count ids of the archive from @container on become those from @host on.
+ */
+typedef struct ocilayer_id_range {
+  uint32_t container;
+  uint32_t host;
+  uint32_t count;
+} ocilayer_id_range;
+
+/**
+ * One entry of the archive, as a filter callback sees it. Names are bytes as they stand in the
+ * archive: not yet safe to use as a path. A NUL follows them.
+ *
+ * Later versions add fields at the end; @size tells which ones this library fills.
+ */
+typedef struct ocilayer_entry {
+  size_t size;
+  /**
+   * Counted from 0.
+   */
+  uint64_t index;
+  /**
+   * Where the entry starts, in bytes of the uncompressed archive.
+   */
+  uint64_t offset;
+  const char *path;
+  size_t path_length;
+  /**
+   * Target of a symlink or hardlink, else empty.
+   */
+  const char *link;
+  size_t link_length;
+  /**
+   * Size of a file, holes included.
+   */
+  uint64_t file_size;
+  int64_t mtime_seconds;
+  /**
+   * 0 to 999,999,999, counted forward from mtime_seconds also where that is negative.
+   */
+  uint32_t mtime_nanoseconds;
+  /**
+   * One of OCILAYER_ENTRY_*. More may come.
+   */
+  uint32_t kind;
+  /**
+   * Permission bits, setuid, setgid and sticky: 0 to 07777.
+   */
+  uint32_t mode;
+  uint32_t uid;
+  uint32_t gid;
+  /**
+   * Of a device, else 0.
+   */
+  uint32_t device_major;
+  /**
+   * Of a device, else 0.
+   */
+  uint32_t device_minor;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+} ocilayer_entry;
+
+/**
+ * Whether to apply an entry; whiteouts and opaque markers are asked about too.
+ *
+ * Returns 1 to apply it, 0 to leave it out, or a negative errno, which becomes the result of the
+ * unpack. Anything else is -EINVAL.
+ *
+ * @entry and all it points to are borrowed until return. It runs only on the thread that called
+ * unpack_layer. It must return: no longjmp, no C++ exception.
+ */
+typedef int (*ocilayer_filter_fn)(void *userdata, const struct ocilayer_entry *entry);
+
+/**
+ * How far an unpack has come.
+ *
+ * Later versions add fields at the end; @size tells which ones this library fills.
+ */
+typedef struct ocilayer_progress {
+  size_t size;
+  /**
+   * Bytes of the blob that were read.
+   */
+  uint64_t blob_bytes;
+  /**
+   * Size of the blob; 0 where the source does not tell.
+   */
+  uint64_t blob_size;
+  /**
+   * Bytes that came out of the decompressor.
+   */
+  uint64_t layer_bytes;
+  /**
+   * Entries applied so far: all of them, and by kind.
+   */
+  uint64_t entries;
+  uint64_t files;
+  uint64_t directories;
+  uint64_t symlinks;
+  uint64_t hardlinks;
+  uint64_t fifos;
+  uint64_t devices;
+} ocilayer_progress;
+
+/**
+ * Called some ten times a second, and once at the end.
+ *
+ * @progress is borrowed until return. It runs only on the thread that called unpack_layer. It
+ * must return: no longjmp, no C++ exception.
+ */
+typedef void (*ocilayer_progress_fn)(void *userdata, const struct ocilayer_progress *progress);
+
+/**
+ * One thing that was left out. Names are bytes as they stand in the archive; a NUL follows them.
+ *
+ * Later versions add fields at the end; @size tells which ones this library fills.
+ */
+typedef struct ocilayer_warning {
+  size_t size;
+  /**
+   * Number of the entry, counted from 0.
+   */
+  uint64_t entry;
+  /**
+   * The entry's name.
+   */
+  const char *path;
+  size_t path_length;
+  /**
+   * The xattr's name, where the reason is about one, else empty.
+   */
+  const char *detail;
+  size_t detail_length;
+  /**
+   * The reason in a few words for people.
+   */
+  const char *text;
+  /**
+   * One of OCILAYER_SKIP_*. More may come.
+   */
+  uint32_t reason;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+} ocilayer_warning;
+
+/**
+ * Called for each thing that was left out.
+ *
+ * @warning and all it points to are borrowed until return. It runs only on the thread that called
+ * unpack_layer. It must return: no longjmp, no C++ exception.
+ */
+typedef void (*ocilayer_warning_fn)(void *userdata, const struct ocilayer_warning *warning);
+
+/**
+ * What unpack_layer is told. Start with OCILAYER_OPTIONS_INIT, or with zeros and @size: zero is
+ * the safe default of every field.
+ *
+ * Later versions add fields at the end only, and @size tells which ones the caller knows: a
+ * shorter struct is as good as one with zeros behind. A longer one, from a program that is newer
+ * than the library, works as long as what the library does not know is zero, and is -E2BIG
+ * otherwise.
+ *
+ * All that it points to is borrowed until unpack_layer returns. One struct may serve several
+ * threads at once, if its callbacks may.
+ */
+typedef struct ocilayer_options {
+  /**
+   * sizeof(ocilayer_options).
+   */
+  size_t size;
+  /**
+   * One of OCILAYER_MODE_*.
+   */
+  uint32_t mode;
+  /**
+   * One of OCILAYER_OWNERS_*.
+   */
+  uint32_t owners;
+  /**
+   * One of OCILAYER_DEVICES_*.
+   */
+  uint32_t devices;
+  /**
+   * One of OCILAYER_SYNC_*.
+   */
+  uint32_t sync;
+  /**
+   * Worker threads: 0 chooses by the number of CPUs, 1 decompresses and writes on one thread.
+   */
+  uint32_t threads;
+  /**
+   * Must be 0.
+   */
+  uint32_t reserved;
+  /**
+   * Overlay modes: the directories of the parent layers, topmost first as in overlay's
+   * lowerdir. NULL if they are not known; not NULL with lowers_count 0 for a bottom layer.
+   */
+  const char *const *lowers;
+  size_t lowers_count;
+  /**
+   * `sha256:HEX` or `sha512:HEX` that the blob must have as it is read; NULL to expect none.
+   */
+  const char *expected_blob_digest;
+  /**
+   * The same of the uncompressed archive: the layer's diffID.
+   */
+  const char *expected_diff_id;
+  /**
+   * For OCILAYER_OWNERS_MAP.
+   */
+  const struct ocilayer_id_range *uid_ranges;
+  size_t uid_ranges_count;
+  /**
+   * For OCILAYER_OWNERS_MAP.
+   */
+  const struct ocilayer_id_range *gid_ranges;
+  size_t gid_ranges_count;
+  /**
+   * Ends the unpack when cancelled, from any thread. May be NULL.
+   */
+  const struct ocilayer_cancel *cancel;
+  /**
+   * Handed to the three callbacks below.
+   */
+  void *userdata;
+  /**
+   * Asked about each entry. May be NULL, which is faster.
+   */
+  ocilayer_filter_fn filter;
+  /**
+   * Told some ten times a second how far it is. May be NULL.
+   */
+  ocilayer_progress_fn progress;
+  /**
+   * Told what was left out. May be NULL.
+   */
+  ocilayer_warning_fn warning;
+  /**
+   * Limits: 0 stands for the default, which no real image meets and no bomb passes. Entries.
+   */
+  uint64_t limit_entries;
+  /**
+   * Uncompressed bytes of the archive, and of all files together with their holes.
+   */
+  uint64_t limit_bytes;
+  /**
+   * Uncompressed bytes for each compressed one.
+   */
+  uint64_t limit_ratio;
+  /**
+   * Bytes in a name or a link target.
+   */
+  uint64_t limit_path_bytes;
+  /**
+   * Components in a name.
+   */
+  uint64_t limit_path_depth;
+  /**
+   * Bytes of all xattrs of one entry.
+   */
+  uint64_t limit_xattr_bytes;
+  /**
+   * Window that a zstd frame may ask for, as a power of two: 10 to 31.
+   */
+  uint64_t limit_zstd_window_log;
+} ocilayer_options;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The version of the library that runs, such as "0.1.0".
+ *
+ * It can be newer than `OCILAYER_VERSION_STRING`, the version of the header that a program was
+ * compiled with, and works the same then.
+ *
+ * Returns a static string.
+ *
+ * Any thread may call this.
+ */
+const char *ocilayer_version(void);
+
+/**
+ * The kind of an error: one of OCILAYER_ERROR_*.
+ *
+ * @error is borrowed until return. Threads may share it.
+ */
+uint32_t ocilayer_error_kind(const struct ocilayer_error *error);
+
+/**
+ * The errno of an error, positive; 0 for NULL. The failed call returned it as a negative number.
+ *
+ * @error is borrowed until return. Threads may share it.
+ */
+int ocilayer_error_errno(const struct ocilayer_error *error);
+
+/**
+ * One line for people, with entry, path and offset where there are such:
+ * `entry 412 "usr/bin/su" at 1536000: fchmodat 04755: Operation not permitted`.
+ *
+ * Returns a string, "no error" for NULL; never NULL. Bytes of names that do not print are escaped,
+ * so that a hostile name cannot write to a terminal or forge a line in a log.
+ *
+ * The string belongs to @error and lives as long. Threads may share it.
+ */
+const char *ocilayer_error_message(const struct ocilayer_error *error);
+
+/**
+ * Whether the error is about an entry of the archive: if not, there is no path, entry or offset.
+ *
+ * @error is borrowed until return. Threads may share it.
+ */
+bool ocilayer_error_has_place(const struct ocilayer_error *error);
+
+/**
+ * The entry's name as it stands in the archive: bytes, not always UTF-8. *length (may be NULL)
+ * gets their number; a NUL follows them.
+ *
+ * Returns NULL, and 0 in *length, if the error has no place.
+ *
+ * The bytes belong to @error and live as long. Threads may share it.
+ */
+const char *ocilayer_error_path(const struct ocilayer_error *error, size_t *length);
+
+/**
+ * The entry's number, counted from 0; 0 if the error has no place.
+ *
+ * @error is borrowed until return. Threads may share it.
+ */
+uint64_t ocilayer_error_entry(const struct ocilayer_error *error);
+
+/**
+ * Where the entry starts, in bytes of the uncompressed archive; 0 if the error has no place.
+ *
+ * @error is borrowed until return. Threads may share it.
+ */
+uint64_t ocilayer_error_offset(const struct ocilayer_error *error);
+
+/**
+ * Free an error; NULL does nothing.
+ *
+ * Not while another thread is in a call with it.
+ */
+void ocilayer_error_free(struct ocilayer_error *error);
+
+/**
+ * Make a token in *cancel.
+ *
+ * Returns 0, or a negative errno with *error set.
+ *
+ * -EMFILE, -ENFILE: no descriptor is left; a token needs one.
+ *
+ * The caller owns *cancel and frees it with ocilayer_cancel_free.
+ *
+ * Any thread may call this.
+ */
+int ocilayer_cancel_new(struct ocilayer_cancel **cancel, struct ocilayer_error **error);
+
+/**
+ * Cancel. What runs ends with -ECANCELED, what starts later does so at once.
+ *
+ * Reads of a descriptor or a path are woken. A read callback is the caller's code and cannot be:
+ * one that may block polls ocilayer_cancel_fd as well. NULL does nothing.
+ *
+ * @cancel is borrowed until return.
+ *
+ * Any thread may call this at any time, and also a signal handler.
+ */
+void ocilayer_cancel_now(const struct ocilayer_cancel *cancel);
+
+/**
+ * Whether ocilayer_cancel_now was called; false for NULL.
+ *
+ * @cancel is borrowed until return.
+ *
+ * Any thread may call this at any time.
+ */
+bool ocilayer_cancel_is_set(const struct ocilayer_cancel *cancel);
+
+/**
+ * A descriptor that poll(2) finds readable once the token was cancelled; -1 for NULL.
+ *
+ * It belongs to the token: poll it, but never read, write or close it.
+ *
+ * Any thread may call this at any time.
+ */
+int ocilayer_cancel_fd(const struct ocilayer_cancel *cancel);
+
+/**
+ * Free a token; NULL does nothing.
+ *
+ * Not while an unpack still uses it, and not while another thread is in a call with it.
+ */
+void ocilayer_cancel_free(struct ocilayer_cancel *cancel);
+
+/**
+ * Make a source in *source from the file at @path. The unpack opens it, and fails if it cannot.
+ *
+ * Returns 0, or a negative errno with *error set.
+ *
+ * The caller owns *source and frees it with ocilayer_source_free. @path is copied.
+ *
+ * Any thread may call this.
+ */
+int ocilayer_source_from_path(const char *path,
+                              struct ocilayer_source **source,
+                              struct ocilayer_error **error);
+
+/**
+ * Make a source in *source from a descriptor of a file, pipe or socket, read from its current
+ * position to the end. A regular file is the fast way.
+ *
+ * Returns 0, or a negative errno with *error set.
+ *
+ * -EBADF: @fd is no open descriptor. -EMFILE: no descriptor is left for the duplicate.
+ *
+ * The caller owns *source and frees it with ocilayer_source_free. @fd is duplicated: the caller
+ * keeps it and may close it at once. Both have one file position, so leave it alone until the
+ * unpack returned; where it stands then is undefined.
+ *
+ * Any thread may call this.
+ */
+int ocilayer_source_from_fd(int fd, struct ocilayer_source **source, struct ocilayer_error **error);
+
+/**
+ * Make a source in *source from @length bytes at @data; NULL if @length is 0.
+ *
+ * Returns 0, or a negative errno with *error set.
+ *
+ * The caller owns *source and frees it with ocilayer_source_free. @data is borrowed until the
+ * unpack returned, and must not change before.
+ *
+ * Any thread may call this.
+ */
+int ocilayer_source_from_memory(const uint8_t *data,
+                                size_t length,
+                                struct ocilayer_source **source,
+                                struct ocilayer_error **error);
+
+/**
+ * Make a source in *source from a function that is called with @userdata.
+ *
+ * Returns 0, or a negative errno with *error set.
+ *
+ * The caller owns *source and frees it with ocilayer_source_free. @userdata is the caller's and
+ * must be valid until the unpack returned.
+ *
+ * Any thread may call this. @read runs only on the thread that calls unpack_layer.
+ */
+int ocilayer_source_from_reader(ocilayer_read read,
+                                void *userdata,
+                                struct ocilayer_source **source,
+                                struct ocilayer_error **error);
+
+/**
+ * Free a source, used or not; NULL does nothing.
+ *
+ * Not while an unpack still uses it.
+ */
+void ocilayer_source_free(struct ocilayer_source *source);
+
+/**
+ * The reason: one of OCILAYER_SKIP_*; 0 for NULL.
+ */
+uint32_t ocilayer_skipped_reason(const struct ocilayer_skipped *skipped);
+
+/**
+ * The reason in a few words for people; NULL for NULL. The string lives as long as the report.
+ */
+const char *ocilayer_skipped_text(const struct ocilayer_skipped *skipped);
+
+/**
+ * How often it happened; 0 for NULL.
+ */
+uint64_t ocilayer_skipped_count(const struct ocilayer_skipped *skipped);
+
+/**
+ * The @index-th example: the entry's name as it stands in the archive. Only the first few are
+ * kept. *length (may be NULL) gets the number of bytes; a NUL follows them.
+ *
+ * Returns NULL, and 0 in *length, past the last example. The bytes live as long as the report.
+ */
+const char *ocilayer_skipped_path(const struct ocilayer_skipped *skipped,
+                                  size_t index,
+                                  size_t *length);
+
+/**
+ * The same for the xattr's name, where the reason is about one; else it is empty.
+ */
+const char *ocilayer_skipped_detail(const struct ocilayer_skipped *skipped,
+                                    size_t index,
+                                    size_t *length);
+
+/**
+ * Whether the layer was not applied to its end: the unpack failed or was cancelled, and the root
+ * holds only a part of it.
+ */
+bool ocilayer_report_partial(const struct ocilayer_report *report);
+
+/**
+ * Entries in the archive, whiteouts, markers and skipped ones included.
+ */
+uint64_t ocilayer_report_entries(const struct ocilayer_report *report);
+
+/**
+ * Regular files made.
+ */
+uint64_t ocilayer_report_files(const struct ocilayer_report *report);
+
+/**
+ * Directories made or merged.
+ */
+uint64_t ocilayer_report_directories(const struct ocilayer_report *report);
+
+/**
+ * Symbolic links made.
+ */
+uint64_t ocilayer_report_symlinks(const struct ocilayer_report *report);
+
+/**
+ * Hard links made.
+ */
+uint64_t ocilayer_report_hardlinks(const struct ocilayer_report *report);
+
+/**
+ * FIFOs made.
+ */
+uint64_t ocilayer_report_fifos(const struct ocilayer_report *report);
+
+/**
+ * Devices made; those of whiteouts are not counted.
+ */
+uint64_t ocilayer_report_devices(const struct ocilayer_report *report);
+
+/**
+ * Whiteout entries read, needed or not.
+ */
+uint64_t ocilayer_report_whiteouts(const struct ocilayer_report *report);
+
+/**
+ * Directories made opaque by a marker or by a whiteout of the same name.
+ */
+uint64_t ocilayer_report_opaque_directories(const struct ocilayer_report *report);
+
+/**
+ * Parent directories that no entry of the layer describes.
+ */
+uint64_t ocilayer_report_implied_directories(const struct ocilayer_report *report);
+
+/**
+ * Lower files that a hard link brought into the upper directory.
+ */
+uint64_t ocilayer_report_copied_up(const struct ocilayer_report *report);
+
+/**
+ * Bytes of the blob as read.
+ */
+uint64_t ocilayer_report_blob_bytes(const struct ocilayer_report *report);
+
+/**
+ * Bytes of the uncompressed archive, those after its end marker included.
+ */
+uint64_t ocilayer_report_layer_bytes(const struct ocilayer_report *report);
+
+/**
+ * Bytes written to regular files, holes not counted.
+ */
+uint64_t ocilayer_report_file_bytes(const struct ocilayer_report *report);
+
+/**
+ * Seconds from the call to the return.
+ */
+double ocilayer_report_wall_seconds(const struct ocilayer_report *report);
+
+/**
+ * Seconds spent on reading the source and decompressing it. Stages overlap: their sum may exceed
+ * ocilayer_report_wall_seconds.
+ */
+double ocilayer_report_decompress_seconds(const struct ocilayer_report *report);
+
+/**
+ * Seconds spent on hashing the uncompressed archive.
+ */
+double ocilayer_report_digest_seconds(const struct ocilayer_report *report);
+
+/**
+ * Seconds spent on interpreting entries and making files.
+ */
+double ocilayer_report_apply_seconds(const struct ocilayer_report *report);
+
+/**
+ * Seconds spent on waiting for the disk, as ocilayer_options.sync asked.
+ */
+double ocilayer_report_sync_seconds(const struct ocilayer_report *report);
+
+/**
+ * How the blob was compressed: one of OCILAYER_COMPRESSION_*. More may come.
+ */
+uint32_t ocilayer_report_compression(const struct ocilayer_report *report);
+
+/**
+ * Digest of the blob as read, `sha256:HEX`; NULL if it was not read to its end.
+ */
+const char *ocilayer_report_blob_digest(const struct ocilayer_report *report);
+
+/**
+ * Digest of the uncompressed archive, the layer's diffID; NULL if it was not read to its end.
+ */
+const char *ocilayer_report_diff_id(const struct ocilayer_report *report);
+
+/**
+ * All of it as one JSON object, in UTF-8; names that are not UTF-8 appear with replacement
+ * characters. NULL for NULL.
+ */
+const char *ocilayer_report_json(const struct ocilayer_report *report);
+
+/**
+ * The @index-th reason for which something was skipped, with count and examples; NULL past the
+ * last one. `for (i = 0; (skipped = ocilayer_report_skipped(report, i)) != NULL; i++)`
+ *
+ * It belongs to the report and lives as long.
+ */
+const struct ocilayer_skipped *ocilayer_report_skipped(const struct ocilayer_report *report,
+                                                       size_t index);
+
+/**
+ * Free a report and all that was got from it; NULL does nothing.
+ *
+ * Not while another thread is in a call with it.
+ */
+void ocilayer_report_free(struct ocilayer_report *report);
+
+/**
+ * Apply the layer that @source gives to the directory @root, and below it only: no name, link or
+ * whiteout in the layer reaches anything outside. @root must exist.
+ *
+ * Returns 0, or a negative errno with *error set. On failure @root may hold a part of the layer.
+ *
+ * The kind of the error tells more than the errno, see OCILAYER_ERROR_*. Some of the results:
+ * -EINVAL and -E2BIG for arguments, -EBADMSG for a damaged blob or an unexpected digest, -EFBIG
+ * for a limit, -ECANCELED when cancelled, -ENOTRECOVERABLE for a defect in this library, what a
+ * callback returned, and what the file system answered.
+ *
+ * @source and @options are borrowed until return; @options may be NULL for the defaults. @source
+ * is used up as soon as its options are accepted, and stays the caller's to free. *report (may be
+ * NULL) belongs to the caller, who frees it with ocilayer_report_free: on failure it tells what
+ * had been done, or is NULL if nothing was begun. *error (may be NULL) is written on failure only
+ * and freed with ocilayer_error_free.
+ *
+ * Any number of threads may unpack at once, each with its own source and root. Callbacks run on
+ * the calling thread. Worker threads end before this returns and take no signals.
+ */
+int unpack_layer(struct ocilayer_source *source,
+                 const char *root,
+                 const struct ocilayer_options *options,
+                 struct ocilayer_report **report,
+                 struct ocilayer_error **error);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* OCILAYER_H */

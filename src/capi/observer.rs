@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The callbacks of `ocilayer_options`, and what they are shown.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::mem::size_of;
+
+use rustix::io::Errno;
+
+use super::argument::callback_errno;
+use super::options::ocilayer_options;
+use super::skipped::ocilayer_skip_reason;
+use super::text::Text;
+use crate::observer::{Observer, Progress, Warning};
+use crate::tar::{Entry, Kind};
+
+/// Values of ocilayer_entry.kind.
+#[repr(C)]
+pub enum ocilayer_entry_kind {
+    OCILAYER_ENTRY_FILE = 1,
+    OCILAYER_ENTRY_DIRECTORY = 2,
+    OCILAYER_ENTRY_SYMLINK = 3,
+    OCILAYER_ENTRY_HARDLINK = 4,
+    OCILAYER_ENTRY_FIFO = 5,
+    OCILAYER_ENTRY_CHAR_DEVICE = 6,
+    OCILAYER_ENTRY_BLOCK_DEVICE = 7,
+}
+
+impl From<Kind> for ocilayer_entry_kind {
+    fn from(kind: Kind) -> Self {
+        use ocilayer_entry_kind as C;
+        match kind {
+            Kind::File => C::OCILAYER_ENTRY_FILE,
+            Kind::Directory => C::OCILAYER_ENTRY_DIRECTORY,
+            Kind::Symlink => C::OCILAYER_ENTRY_SYMLINK,
+            Kind::Hardlink => C::OCILAYER_ENTRY_HARDLINK,
+            Kind::Fifo => C::OCILAYER_ENTRY_FIFO,
+            Kind::CharDevice => C::OCILAYER_ENTRY_CHAR_DEVICE,
+            Kind::BlockDevice => C::OCILAYER_ENTRY_BLOCK_DEVICE,
+        }
+    }
+}
+
+/// One entry of the archive, as a filter callback sees it. Names are bytes as they stand in the
+/// archive: not yet safe to use as a path. A NUL follows them.
+///
+/// Later versions add fields at the end; @size tells which ones this library fills.
+#[repr(C)]
+pub struct ocilayer_entry {
+    pub size: usize,
+    /// Counted from 0.
+    pub index: u64,
+    /// Where the entry starts, in bytes of the uncompressed archive.
+    pub offset: u64,
+    pub path: *const c_char,
+    pub path_length: usize,
+    /// Target of a symlink or hardlink, else empty.
+    pub link: *const c_char,
+    pub link_length: usize,
+    /// Size of a file, holes included.
+    pub file_size: u64,
+    pub mtime_seconds: i64,
+    /// 0 to 999,999,999, counted forward from mtime_seconds also where that is negative.
+    pub mtime_nanoseconds: u32,
+    /// One of OCILAYER_ENTRY_*. More may come.
+    pub kind: u32,
+    /// Permission bits, setuid, setgid and sticky: 0 to 07777.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// Of a device, else 0.
+    pub device_major: u32,
+    /// Of a device, else 0.
+    pub device_minor: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// How far an unpack has come.
+///
+/// Later versions add fields at the end; @size tells which ones this library fills.
+#[repr(C)]
+pub struct ocilayer_progress {
+    pub size: usize,
+    /// Bytes of the blob that were read.
+    pub blob_bytes: u64,
+    /// Size of the blob; 0 where the source does not tell.
+    pub blob_size: u64,
+    /// Bytes that came out of the decompressor.
+    pub layer_bytes: u64,
+    /// Entries applied so far: all of them, and by kind.
+    pub entries: u64,
+    pub files: u64,
+    pub directories: u64,
+    pub symlinks: u64,
+    pub hardlinks: u64,
+    pub fifos: u64,
+    pub devices: u64,
+}
+
+/// One thing that was left out. Names are bytes as they stand in the archive; a NUL follows them.
+///
+/// Later versions add fields at the end; @size tells which ones this library fills.
+#[repr(C)]
+pub struct ocilayer_warning {
+    pub size: usize,
+    /// Number of the entry, counted from 0.
+    pub entry: u64,
+    /// The entry's name.
+    pub path: *const c_char,
+    pub path_length: usize,
+    /// The xattr's name, where the reason is about one, else empty.
+    pub detail: *const c_char,
+    pub detail_length: usize,
+    /// The reason in a few words for people.
+    pub text: *const c_char,
+    /// One of OCILAYER_SKIP_*. More may come.
+    pub reason: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// Whether to apply an entry; whiteouts and opaque markers are asked about too.
+///
+/// Returns 1 to apply it, 0 to leave it out, or a negative errno, which becomes the result of the
+/// unpack. Anything else is -EINVAL.
+///
+/// @entry and all it points to are borrowed until return. It runs only on the thread that called
+/// unpack_layer. It must return: no longjmp, no C++ exception.
+pub type ocilayer_filter_fn =
+    Option<unsafe extern "C" fn(userdata: *mut c_void, entry: *const ocilayer_entry) -> c_int>;
+
+/// Called some ten times a second, and once at the end.
+///
+/// @progress is borrowed until return. It runs only on the thread that called unpack_layer. It
+/// must return: no longjmp, no C++ exception.
+pub type ocilayer_progress_fn =
+    Option<unsafe extern "C" fn(userdata: *mut c_void, progress: *const ocilayer_progress)>;
+
+/// Called for each thing that was left out.
+///
+/// @warning and all it points to are borrowed until return. It runs only on the thread that called
+/// unpack_layer. It must return: no longjmp, no C++ exception.
+pub type ocilayer_warning_fn =
+    Option<unsafe extern "C" fn(userdata: *mut c_void, warning: *const ocilayer_warning)>;
+
+/// The caller's callbacks, behind the library's trait.
+pub(super) struct Callbacks<'a>(&'a ocilayer_options);
+
+impl Callbacks<'_> {
+    /// # Safety
+    /// The functions in `options` are what their types say, and may be called with its userdata.
+    pub(super) unsafe fn new(options: &ocilayer_options) -> Callbacks<'_> {
+        Callbacks(options)
+    }
+}
+
+impl Observer for Callbacks<'_> {
+    fn filters(&self) -> bool {
+        self.0.filter.is_some()
+    }
+
+    fn filter(&mut self, entry: &Entry) -> Result<bool, Errno> {
+        let Some(filter) = self.0.filter else { return Ok(true) };
+        let (path, link) = (Text::new(entry.name.as_slice()), Text::new(entry.link.as_slice()));
+        let shown = ocilayer_entry {
+            size: size_of::<ocilayer_entry>(),
+            index: entry.index,
+            offset: entry.offset,
+            path: path.as_ptr(),
+            path_length: path.len(),
+            link: link.as_ptr(),
+            link_length: link.len(),
+            file_size: entry.size,
+            mtime_seconds: entry.mtime.seconds,
+            mtime_nanoseconds: entry.mtime.nanoseconds,
+            kind: ocilayer_entry_kind::from(entry.kind) as u32,
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            device_major: entry.device.0,
+            device_minor: entry.device.1,
+            reserved: 0,
+        };
+        // SAFETY: what `new` was promised; `shown` and its names live until it returns.
+        match unsafe { filter(self.0.userdata, &shown) } {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(callback_errno(other)),
+        }
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        let Some(tell) = self.0.progress else { return };
+        let shown = ocilayer_progress {
+            size: size_of::<ocilayer_progress>(),
+            blob_bytes: progress.blob_bytes,
+            blob_size: progress.blob_size.unwrap_or(0),
+            layer_bytes: progress.layer_bytes,
+            entries: progress.entries.total,
+            files: progress.entries.files,
+            directories: progress.entries.directories,
+            symlinks: progress.entries.symlinks,
+            hardlinks: progress.entries.hardlinks,
+            fifos: progress.entries.fifos,
+            devices: progress.entries.devices,
+        };
+        // SAFETY: what `new` was promised; `shown` lives until it returns.
+        unsafe { tell(self.0.userdata, &shown) }
+    }
+
+    fn warning(&mut self, warning: &Warning) {
+        let Some(tell) = self.0.warning else { return };
+        let path = Text::new(warning.path.as_slice());
+        let detail = Text::new(warning.detail.as_slice());
+        let text = Text::new(warning.reason.describe());
+        let shown = ocilayer_warning {
+            size: size_of::<ocilayer_warning>(),
+            entry: warning.entry,
+            path: path.as_ptr(),
+            path_length: path.len(),
+            detail: detail.as_ptr(),
+            detail_length: detail.len(),
+            text: text.as_ptr(),
+            reason: ocilayer_skip_reason::from(warning.reason) as u32,
+            reserved: 0,
+        };
+        // SAFETY: what `new` was promised; `shown` and its names live until it returns.
+        unsafe { tell(self.0.userdata, &shown) }
+    }
+}

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `ocilayer_options`.
+
+use std::ffi::{CStr, OsStr, c_char, c_void};
+use std::mem::{MaybeUninit, offset_of, size_of};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use super::argument::{ArgumentError, array};
+use super::cancel::ocilayer_cancel;
+use super::observer::{ocilayer_filter_fn, ocilayer_progress_fn, ocilayer_warning_fn};
+use crate::digest::Digest;
+use crate::limits::Limits;
+use crate::options::{Devices, Expect, IdRange, Lowers, Mode, Options, Owners, Sync};
+
+/// Values of ocilayer_options.mode: how whiteouts and opaque directories become visible.
+#[repr(C)]
+pub enum ocilayer_mode {
+    /// Whiteouts delete from the directory: a plain root file system, or a mount of the parents.
+    OCILAYER_MODE_DIRECTORY = 0,
+    /// The root is an overlay upper directory: 0:0 devices and `trusted.overlay.opaque`.
+    OCILAYER_MODE_OVERLAY = 1,
+    /// The same with `user.overlay.opaque`, for overlay mounts in a user namespace.
+    OCILAYER_MODE_OVERLAY_USERXATTR = 2,
+}
+
+/// Values of ocilayer_options.owners: what becomes of the owners in the archive.
+#[repr(C)]
+pub enum ocilayer_owners {
+    /// As they are in the archive.
+    OCILAYER_OWNERS_KEEP = 0,
+    /// Shifted through uid_ranges and gid_ranges; an id outside of all ranges fails the unpack.
+    OCILAYER_OWNERS_MAP = 1,
+    /// No chown: everything belongs to the calling process.
+    OCILAYER_OWNERS_IGNORE = 2,
+}
+
+/// Values of ocilayer_options.devices: what becomes of block and character devices.
+#[repr(C)]
+pub enum ocilayer_devices {
+    /// Made where the kernel allows it; skipped and reported in a user namespace.
+    OCILAYER_DEVICES_CREATE = 0,
+    /// Skipped and reported.
+    OCILAYER_DEVICES_SKIP = 1,
+}
+
+/// Values of ocilayer_options.sync: what is on disk when unpack_layer returns.
+#[repr(C)]
+pub enum ocilayer_sync {
+    /// Whatever the kernel has written by then.
+    OCILAYER_SYNC_NONE = 0,
+    /// fsync(2) of every file and directory made.
+    OCILAYER_SYNC_FILES = 1,
+    /// One syncfs(2) of the root's file system.
+    OCILAYER_SYNC_FILESYSTEM = 2,
+}
+
+/// @count ids of the archive from @container on become those from @host on.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ocilayer_id_range {
+    pub container: u32,
+    pub host: u32,
+    pub count: u32,
+}
+
+/// What unpack_layer is told. Start with OCILAYER_OPTIONS_INIT, or with zeros and @size: zero is
+/// the safe default of every field.
+///
+/// Later versions add fields at the end only, and @size tells which ones the caller knows: a
+/// shorter struct is as good as one with zeros behind. A longer one, from a program that is newer
+/// than the library, works as long as what the library does not know is zero, and is -E2BIG
+/// otherwise.
+///
+/// All that it points to is borrowed until unpack_layer returns. One struct may serve several
+/// threads at once, if its callbacks may.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ocilayer_options {
+    /// sizeof(ocilayer_options).
+    pub size: usize,
+    /// One of OCILAYER_MODE_*.
+    pub mode: u32,
+    /// One of OCILAYER_OWNERS_*.
+    pub owners: u32,
+    /// One of OCILAYER_DEVICES_*.
+    pub devices: u32,
+    /// One of OCILAYER_SYNC_*.
+    pub sync: u32,
+    /// Worker threads: 0 chooses by the number of CPUs, 1 decompresses and writes on one thread.
+    pub threads: u32,
+    /// Must be 0.
+    pub reserved: u32,
+    /// Overlay modes: the directories of the parent layers, topmost first as in overlay's
+    /// lowerdir. NULL if they are not known; not NULL with lowers_count 0 for a bottom layer.
+    pub lowers: *const *const c_char,
+    pub lowers_count: usize,
+    /// `sha256:HEX` or `sha512:HEX` that the blob must have as it is read; NULL to expect none.
+    pub expected_blob_digest: *const c_char,
+    /// The same of the uncompressed archive: the layer's diffID.
+    pub expected_diff_id: *const c_char,
+    /// For OCILAYER_OWNERS_MAP.
+    pub uid_ranges: *const ocilayer_id_range,
+    pub uid_ranges_count: usize,
+    /// For OCILAYER_OWNERS_MAP.
+    pub gid_ranges: *const ocilayer_id_range,
+    pub gid_ranges_count: usize,
+    /// Ends the unpack when cancelled, from any thread. May be NULL.
+    pub cancel: *const ocilayer_cancel,
+    /// Handed to the three callbacks below.
+    pub userdata: *mut c_void,
+    /// Asked about each entry. May be NULL, which is faster.
+    pub filter: ocilayer_filter_fn,
+    /// Told some ten times a second how far it is. May be NULL.
+    pub progress: ocilayer_progress_fn,
+    /// Told what was left out. May be NULL.
+    pub warning: ocilayer_warning_fn,
+    /// Limits: 0 stands for the default, which no real image meets and no bomb passes. Entries.
+    pub limit_entries: u64,
+    /// Uncompressed bytes of the archive, and of all files together with their holes.
+    pub limit_bytes: u64,
+    /// Uncompressed bytes for each compressed one.
+    pub limit_ratio: u64,
+    /// Bytes in a name or a link target.
+    pub limit_path_bytes: u64,
+    /// Components in a name.
+    pub limit_path_depth: u64,
+    /// Bytes of all xattrs of one entry.
+    pub limit_xattr_bytes: u64,
+    /// Window that a zstd frame may ask for, as a power of two: 10 to 31.
+    pub limit_zstd_window_log: u64,
+}
+
+/// What the first callers could not do without: a smaller size is a mistake.
+const LEAST: usize = offset_of!(ocilayer_options, lowers);
+
+/// No version comes near; more is a size that was never set, and must not be looked at.
+const MOST: usize = 4096;
+
+impl ocilayer_options {
+    /// The caller's struct, or zeros, in the shape that this library knows.
+    ///
+    /// # Safety
+    /// `options` is NULL or points to as many bytes as its first field says.
+    pub(super) unsafe fn read(
+        options: *const ocilayer_options,
+    ) -> Result<ocilayer_options, ArgumentError> {
+        let known = size_of::<ocilayer_options>();
+        let mut own = MaybeUninit::<ocilayer_options>::zeroed();
+        if !options.is_null() {
+            // SAFETY: not NULL, and the first field is there in every version.
+            let size = unsafe { options.cast::<usize>().read() };
+            if size < LEAST || size % 8 != 0 {
+                return Err(ArgumentError::OptionsSize { got: size, least: LEAST });
+            }
+            let newer = || ArgumentError::OptionsNewer { got: size, known };
+            if size > MOST {
+                return Err(newer());
+            }
+            // SAFETY: the struct has `size` bytes, by the caller's promise.
+            let theirs = unsafe { std::slice::from_raw_parts(options.cast::<u8>(), size) };
+            if theirs.iter().skip(known).any(|byte| *byte != 0) {
+                return Err(newer());
+            }
+            // SAFETY: both have that many bytes, and they are not the same memory.
+            unsafe {
+                let length = size.min(known);
+                own.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(theirs.as_ptr(), length);
+            }
+        }
+        // SAFETY: every field is an integer, a pointer or an optional function, for all of which
+        // zeros are a value.
+        Ok(unsafe { own.assume_init() })
+    }
+
+    /// The library's own options.
+    ///
+    /// # Safety
+    /// What the fields point to is as the header asks.
+    pub(super) unsafe fn parse(&self) -> Result<Options, ArgumentError> {
+        if self.reserved != 0 {
+            return Err(ArgumentError::Reserved);
+        }
+        // SAFETY: the caller's promise, for all of these.
+        unsafe {
+            Ok(Options {
+                mode: meaning(&MODES, "options.mode", self.mode)?,
+                lowers: self.lowers()?,
+                expect: Expect {
+                    blob: digest(self.expected_blob_digest, "options.expected_blob_digest")?,
+                    diff_id: digest(self.expected_diff_id, "options.expected_diff_id")?,
+                },
+                threads: fits("options.threads", self.threads.into())?,
+                limits: self.limits()?,
+                owners: self.owners()?,
+                devices: meaning(&DEVICES, "options.devices", self.devices)?,
+                sync: meaning(&SYNCS, "options.sync", self.sync)?,
+                cancel: self.cancel.as_ref().map(|token| token.0.clone()),
+            })
+        }
+    }
+
+    /// # Safety
+    /// As for [`ocilayer_options::parse`].
+    unsafe fn lowers(&self) -> Result<Lowers, ArgumentError> {
+        let name = "options.lowers";
+        // SAFETY: the caller's promise.
+        let lowers = unsafe { array(self.lowers, self.lowers_count, name)? };
+        if self.lowers.is_null() {
+            return Ok(Lowers::Unknown);
+        }
+        let path = |(index, lower): (usize, &*const c_char)| {
+            if lower.is_null() {
+                return Err(ArgumentError::NullElement { name, index });
+            }
+            // SAFETY: not NULL; the rest is the caller's promise.
+            let text = unsafe { CStr::from_ptr(*lower) };
+            Ok(PathBuf::from(OsStr::from_bytes(text.to_bytes())))
+        };
+        lowers.iter().enumerate().map(path).collect::<Result<_, _>>().map(Lowers::Known)
+    }
+
+    /// # Safety
+    /// As for [`ocilayer_options::parse`].
+    unsafe fn owners(&self) -> Result<Owners, ArgumentError> {
+        // SAFETY: the caller's promise.
+        let (uids, gids) = unsafe {
+            (
+                array(self.uid_ranges, self.uid_ranges_count, "options.uid_ranges")?,
+                array(self.gid_ranges, self.gid_ranges_count, "options.gid_ranges")?,
+            )
+        };
+        let ranges = |ranges: &[ocilayer_id_range]| {
+            let range = |r: &ocilayer_id_range| IdRange {
+                container: r.container,
+                host: r.host,
+                count: r.count,
+            };
+            ranges.iter().map(range).collect()
+        };
+        let owners = meaning(&OWNERS, "options.owners", self.owners)?;
+        match owners {
+            Owners::Map { .. } => Ok(Owners::Map { uids: ranges(uids), gids: ranges(gids) }),
+            _ if uids.is_empty() && gids.is_empty() => Ok(owners),
+            // Whoever gives ranges wants ids shifted: to keep the archive's root would be a gift.
+            _ => Err(ArgumentError::RangesWithoutMap),
+        }
+    }
+
+    fn limits(&self) -> Result<Limits, ArgumentError> {
+        let default = Limits::default();
+        let or = |value: u64, default: u64| if value == 0 { default } else { value };
+        let or_usize = |field, value, default| match value {
+            0 => Ok(default),
+            value => fits(field, value),
+        };
+        Ok(Limits {
+            entries: or(self.limit_entries, default.entries),
+            bytes: or(self.limit_bytes, default.bytes),
+            ratio: or(self.limit_ratio, default.ratio),
+            path_bytes: or_usize(
+                "options.limit_path_bytes",
+                self.limit_path_bytes,
+                default.path_bytes,
+            )?,
+            path_depth: or_usize(
+                "options.limit_path_depth",
+                self.limit_path_depth,
+                default.path_depth,
+            )?,
+            xattr_bytes: or_usize(
+                "options.limit_xattr_bytes",
+                self.limit_xattr_bytes,
+                default.xattr_bytes,
+            )?,
+            zstd_window_log: match self.limit_zstd_window_log {
+                0 => default.zstd_window_log,
+                value => fits("options.limit_zstd_window_log", value)?,
+            },
+        })
+    }
+}
+
+const MODES: [(u32, Mode); 3] = [
+    (ocilayer_mode::OCILAYER_MODE_DIRECTORY as u32, Mode::Directory),
+    (ocilayer_mode::OCILAYER_MODE_OVERLAY as u32, Mode::Overlay),
+    (ocilayer_mode::OCILAYER_MODE_OVERLAY_USERXATTR as u32, Mode::OverlayUserxattr),
+];
+
+const OWNERS: [(u32, Owners); 3] = [
+    (ocilayer_owners::OCILAYER_OWNERS_KEEP as u32, Owners::Keep),
+    (
+        ocilayer_owners::OCILAYER_OWNERS_MAP as u32,
+        Owners::Map { uids: Vec::new(), gids: Vec::new() },
+    ),
+    (ocilayer_owners::OCILAYER_OWNERS_IGNORE as u32, Owners::Ignore),
+];
+
+const DEVICES: [(u32, Devices); 2] = [
+    (ocilayer_devices::OCILAYER_DEVICES_CREATE as u32, Devices::Create),
+    (ocilayer_devices::OCILAYER_DEVICES_SKIP as u32, Devices::Skip),
+];
+
+const SYNCS: [(u32, Sync); 3] = [
+    (ocilayer_sync::OCILAYER_SYNC_NONE as u32, Sync::None),
+    (ocilayer_sync::OCILAYER_SYNC_FILES as u32, Sync::Files),
+    (ocilayer_sync::OCILAYER_SYNC_FILESYSTEM as u32, Sync::Filesystem),
+];
+
+/// C hands over any number where an enum is meant, so it is looked up and never transmuted.
+fn meaning<T: Clone>(
+    table: &[(u32, T)],
+    field: &'static str,
+    value: u32,
+) -> Result<T, ArgumentError> {
+    let row = table.iter().find(|(number, _)| *number == value);
+    row.map(|(_, meaning)| meaning.clone()).ok_or(ArgumentError::Unknown { field, value })
+}
+
+fn fits<T: TryFrom<u64>>(field: &'static str, value: u64) -> Result<T, ArgumentError> {
+    T::try_from(value).map_err(|_| ArgumentError::TooLarge { field, value })
+}
+
+/// # Safety
+/// `pointer` is NULL or a string.
+unsafe fn digest(
+    pointer: *const c_char,
+    field: &'static str,
+) -> Result<Option<Digest>, ArgumentError> {
+    if pointer.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: not NULL; the rest is the caller's promise.
+    let text = unsafe { CStr::from_ptr(pointer) }.to_string_lossy();
+    text.parse().map(Some).map_err(|error| ArgumentError::Digest { field, error })
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Facts about this kernel that no version number tells.
+
+mod check;
+mod mount;
+mod overlay;
+mod scratch;
+
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, fstatfs, open};
+use rustix::io::Errno;
+
+use crate::error::Result;
+use crate::sys;
+
+pub use check::{CopyUp, MountKind, Obstacle, OpaqueXattr, Outcome, OverlayCheck, Trial, Verdict};
+
+/// Why a probe could not even start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeError {
+    #[error("directory {}: {errno}", path.display())]
+    Directory { path: PathBuf, errno: Errno },
+}
+
+impl ProbeError {
+    pub(crate) fn errno(&self) -> Errno {
+        match self {
+            ProbeError::Directory { errno, .. } => *errno,
+        }
+    }
+}
+
+/// Where the check works when the caller names no directory. The first that can tell decides:
+/// in a container `/tmp` is often on overlayfs, which cannot hold an upper directory.
+///
+/// Not `$TMPDIR`: a library reads no environment variable.
+const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+
+/// Asks the running kernel whether its overlayfs carries opaque marks upwards: whether copying a
+/// directory up from a lower layer copies its `trusted.overlay.opaque` (or, where only that is
+/// possible, `user.overlay.opaque`) as well. Where it does, each layer that was applied through an
+/// overlay mount of its parents may hide all files below it.
+///
+/// The check mounts a small overlay in a new directory below `dir` and looks; it never guesses
+/// from a version number. The file system of `dir` matters, so name the directory that holds the
+/// layers; `None` takes a temporary directory and tells about the kernel alone.
+///
+/// Returns what was seen. Whatever stands in the way (no privilege, no overlayfs, a file system
+/// without the xattrs) is [`Verdict::Unknown`] with its [`Obstacle`], not an error. An unprivileged
+/// caller gets an answer inside a user and mount namespace of its own making; the check makes none,
+/// since that would need a fork of somebody else's process.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if `dir` does not exist,
+/// cannot be opened or is no directory.
+///
+/// # What it leaves behind
+/// Nothing. The mount is attached nowhere, or only in a namespace of a thread of the check's own;
+/// what a killed check left is removed by the next one in the same directory, if the same user
+/// runs it. Before Linux 5.10, unmounting writes the file system's unsaved data to disk, which may
+/// take a while on a busy one.
+///
+/// # Threads
+/// May run on any number of threads at once, also in one directory. Needs four descriptors or so.
+pub fn check_overlay_opaque_propagation(dir: Option<&Path>) -> Result<OverlayCheck> {
+    if let Some(dir) = dir {
+        return check_in(dir);
+    }
+    let mut first = None;
+    for candidate in TEMPORARY {
+        let check = check_in(Path::new(candidate));
+        match &check {
+            Ok(check) if !matches!(check.verdict, Verdict::Unknown { .. }) => {}
+            _ => {
+                first.get_or_insert(check);
+                continue;
+            }
+        }
+        return check;
+    }
+    first.expect("there is more than one candidate")
+}
+
+fn check_in(path: &Path) -> Result<OverlayCheck> {
+    // O_PATH: the right to list the directory is not needed, except for finding stale leftovers.
+    let dir = open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| ProbeError::Directory { path: path.into(), errno })?;
+    let filesystem = fstatfs(&dir).map(|stat| filesystem_name(stat.f_type as u64)).ok();
+
+    let mut check = OverlayCheck::new(path.into(), filesystem);
+    // A thread of its own: only there may the working directory, the umask and the mount
+    // namespace change, and no signal handler of the caller runs there.
+    let verdict = std::thread::scope(|scope| {
+        let look = || overlay::look(&dir, &mut check);
+        match sys::spawn(scope, "ocilayer-check", look) {
+            Ok(thread) => match thread.join() {
+                Ok(verdict) => verdict,
+                Err(panic) => std::panic::resume_unwind(panic),
+            },
+            Err(error) => Err(Obstacle::Directory {
+                operation: "starting a thread",
+                errno: Errno::from_io_error(&error).unwrap_or(Errno::AGAIN),
+            }),
+        }
+    });
+    check.verdict = verdict.unwrap_or_else(|obstacle| Verdict::Unknown { obstacle });
+    Ok(check)
+}
+
+/// Names as in /proc/filesystems; the numbers are in linux/magic.h or the file systems' own
+/// headers.
+fn filesystem_name(magic: u64) -> String {
+    // The kernel's type is a signed word, and some numbers have the top bit of 32.
+    let magic = magic & 0xffff_ffff;
+    let name = match magic {
+        0xef53 => "ext4",
+        0x5846_5342 => "xfs",
+        0x9123_683e => "btrfs",
+        0x0102_1994 => "tmpfs",
+        0x794c_7630 => "overlay",
+        0xf2f5_2010 => "f2fs",
+        0xca45_1a4e => "bcachefs",
+        0x2fc1_2fc1 => "zfs",
+        0x6969 => "nfs",
+        0xff53_4d42 => "cifs",
+        0x0102_1997 => "9p",
+        0x6573_5546 => "fuse",
+        0x6a65_6a63 => "virtiofs",
+        0x7371_7368 => "squashfs",
+        0xe0f5_e1e2 => "erofs",
+        0x9fa0 => "proc",
+        0x6265_6572 => "sysfs",
+        0x00c0_ffee => "hostfs",
+        _ => return format!("{magic:#x}"),
+    };
+    name.into()
+}
