@@ -13,8 +13,10 @@ use common::needs;
 use common::runner::{Outcome, Setting, Way, apply};
 use common::seccomp::Openat2;
 use common::tree::Tree;
+use ocilayer::ErrorKind;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use rustix::io::Errno;
 
 /// So few that entries of different layers meet all the time.
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -247,6 +249,9 @@ fn place_of_whiteouts_and_markers_in_a_layer_does_not_matter() {
         for setting in [reference(), setting(Way::Overlay, 1, Openat2::Works)] {
             let got = apply(&shuffled.0, setting);
             let context = || format!("{setting}, shuffled:\n{shuffled:?}as written:\n{stack:?}");
+            if contradicts(&got) {
+                return Ok(());
+            }
             if got.failure.is_some() {
                 return Err(format!("{} {}", describe(&got), context()));
             }
@@ -254,6 +259,13 @@ fn place_of_whiteouts_and_markers_in_a_layer_does_not_matter() {
         }
         Ok(())
     });
+}
+
+/// Whether a mark now stands below what is no directory at that place in the archive, which makes
+/// another layer of it: a name cannot be a file and a directory with a marker.
+fn contradicts(outcome: &Outcome) -> bool {
+    let Some((_, error)) = &outcome.failure else { return false };
+    error.kind() == ErrorKind::Layer && error.errno() == Errno::NOTDIR
 }
 
 /// Without symlinks: through one, the place of an entry decides what its name means.
