@@ -293,7 +293,7 @@ fn merged(scene: &Scene, way: Way, layers: usize) -> Tree {
 
 /// Runs `work` and ends the process, naming the test, when it hangs: a hang would otherwise only
 /// show as a suite that never ends.
-pub fn watched<T: Send>(what: &str, work: impl FnOnce() -> T + Send) -> T {
+pub fn watched<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let (done, wait) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
