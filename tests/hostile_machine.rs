@@ -204,6 +204,7 @@ fn cancelling_wakes_an_unpack_that_waits_for_its_source() {
         let scene = Scene::new();
         let (read, mut write) = std::io::pipe().expect("pipe");
         write.write_all(&archive(&layer("a=1 b=2"))[..700]).expect("write");
+        let taken = read.try_clone().expect("dup");
         let cancel = Cancel::new().expect("eventfd");
         let options = Options { threads, cancel: Some(cancel.clone()), ..Options::default() };
         let root = scene.root(0);
@@ -212,7 +213,8 @@ fn cancelling_wakes_an_unpack_that_waits_for_its_source() {
                 let unpacking = scope.spawn(|| {
                     unpack(Source::file(std::os::fd::OwnedFd::from(read)), &root, &options)
                 });
-                while !root.join("a").exists() && threads > 1 {
+                // Taken from the pipe: what comes next is the read that waits.
+                while rustix::io::ioctl_fionread(&taken) != Ok(0) {
                     std::thread::yield_now();
                 }
                 cancel.cancel();
@@ -287,12 +289,12 @@ fn running_out_of_descriptors_fails_cleanly() {
     if !needs::overlay() || !is_child("running_out_of_descriptors_fails_cleanly") {
         return;
     }
-    let wide: Vec<Entry> = (0..200).map(|n| file(format!("{n}/{n}/{n}/{n}/x")).data("1")).collect();
+    let wide: Vec<Entry> = (0..80).map(|n| file(format!("{n}/{n}/{n}/x")).data("1")).collect();
     let blob = gzip(&archive(&wide));
     let limit = getrlimit(Resource::Nofile);
     let mut failed = 0;
     for threads in [1, 2, 8] {
-        for spare in 0..48 {
+        for spare in (0..12).chain((12..48).step_by(5)) {
             let scene = Scene::new();
             let root = scene.root(0);
             let options = Options { threads, ..Options::default() };

@@ -161,6 +161,48 @@ fn all_mode_bits_survive_the_owner() {
 }
 
 #[test]
+fn setgid_and_group_of_a_found_directory_pass_to_nothing() {
+    if !needs::overlay() {
+        return;
+    }
+    let names = ["i", "i/j", "i/j/k", "i/j/k/f", "d", "d/f", "d/s"];
+    let upper = || layer("i/j/k/f=1 d/ d/f=1 d/s/");
+    let plain = |tree: &Tree, context: &str| {
+        for name in names {
+            let node = tree.at(name);
+            let mode = if name.ends_with('f') { 0o644 } else { 0o755 };
+            assert_eq!((node.mode, node.gid), (mode, 0), "{context}: {name}");
+        }
+    };
+    let root = dir(".").mode(0o2775).owner(0, 7);
+    let inner = vec![dir("i").mode(0o2775).owner(0, 7), dir("i/j").mode(0o2775).owner(0, 7)];
+    each_applied(EVERY, &[vec![root.clone()], upper()], |o| plain(&o.tree, "lower root"));
+    each_applied(EVERY, &[[vec![root], upper()].concat()], |o| plain(&o.tree, "root entry"));
+    each_applied(EVERY, &[inner.clone(), layer("i/j/n/x=1 i/j/f=1")], |outcome| {
+        let node = outcome.tree.at("i/j/n");
+        assert_eq!((node.mode, node.gid), (0o755, 0), "implied below a lower directory");
+        assert_eq!(outcome.tree.at("i/j/f").gid, 0);
+    });
+    // Snapshot directories may be made below a setgid one, and are setgid themselves then.
+    for way in EVERY {
+        let scene = Scene::new();
+        let found = scene.root(1);
+        std::os::unix::fs::chown(&found, Some(0), Some(7)).expect("chown");
+        let setgid = std::os::unix::fs::PermissionsExt::from_mode(0o2775);
+        std::fs::set_permissions(&found, setgid).expect("chmod");
+        let mut options = Options { mode: way.mode(), ..Options::default() };
+        if way.overlay() && !way.blind() {
+            let lower = archive(&[inner[0].clone().mode(0o755).owner(0, 0)]);
+            unpack(Source::memory(&lower), scene.root(0), &options).expect("lower");
+            options.lowers = ocilayer::Lowers::Known(vec![scene.root(0)]);
+        }
+        let blob = archive(&upper());
+        unpack(Source::memory(&blob), &found, &options).expect("unpack");
+        plain(&Tree::of(&found), &format!("found root, {way:?}"));
+    }
+}
+
+#[test]
 fn times_are_exact_before_1970_and_after_2262() {
     if !needs::overlay() {
         return;
@@ -531,6 +573,21 @@ fn devices_are_skipped_and_reported_on_request() {
         assert_eq!(outcome.tree.list(), ["f=1", "p|"], "{setting}");
         assert_eq!(skipped(&outcome, SkipReason::Device), 2);
     }
+}
+
+#[test]
+fn devices_in_a_user_namespace_are_skipped_and_reported() {
+    let name = "devices_in_a_user_namespace_are_skipped_and_reported";
+    let starter = ["unshare", "--user", "--map-root-user", "--mount"];
+    if !needs::tool("unshare") || !common::child::is_child_of(name, &starter) {
+        return;
+    }
+    let stack = [layer("f=1 d/ d/old=1"), layer("c%1:3 b#8:0 p| .wh.f d/new=2 d/.wh..wh..opq")];
+    each_applied(&[Way::Directory, Way::Userxattr, Way::UserxattrBlind], &stack, |outcome| {
+        assert_eq!(outcome.tree.list(), ["d/", "d/new=2", "p|"]);
+        assert_eq!(skipped(outcome, SkipReason::Device), 2);
+        assert_eq!(outcome.reports[1].entries.devices, 0);
+    });
 }
 
 #[test]
