@@ -136,6 +136,7 @@ impl Job<'_> {
             .failing("mkdirat")?;
         let fd = open_child(at.as_fd(), name.as_bytes()).failing("openat")?;
         self.resolver.now_in_root(id, fd);
+        self.resolver.tree.dir_mut(id).setgid = self.resolver.tree.dir(parent).setgid;
         self.resolver.tree.dir_mut(parent).pending.touched = true;
         self.inherit(id, topmost)?;
         self.tally.implied_directories += 1;
@@ -213,6 +214,7 @@ impl Job<'_> {
         let mut new = Dir::new(dir, name.as_bytes(), Below::Unasked);
         new.in_root = true;
         new.gid = self.process.gid;
+        new.setgid = parent_setgid;
         new.pending.touched = true;
         if parent_acl {
             xattr::remove(fd.as_fd(), ACCESS_ACL).failing("fremovexattr")?;
@@ -255,10 +257,7 @@ impl Job<'_> {
         if differs {
             set_owner(fd.as_fd(), owner)?;
         }
-        let dir = self.resolver.tree.dir_mut(id);
-        dir.gid = owner.gid;
-        // chown(2) may have cleared it, and the mode that is pending says what it becomes.
-        dir.setgid = false;
+        self.resolver.tree.dir_mut(id).gid = owner.gid;
         Ok(())
     }
 

@@ -228,7 +228,13 @@ impl<'j> Job<'j> {
         let mut replaced = Replaced::Nothing;
         loop {
             match make(&parent) {
-                Ok(made) => return Ok((parent, made, replaced)),
+                Ok(made) => {
+                    // Known from a lower layer only, and hidden by what was made just now.
+                    if self.resolver.tree.child(dir, name.as_bytes()).is_some() {
+                        self.resolver.forget(dir, name);
+                    }
+                    return Ok((parent, made, replaced));
+                }
                 Err(Errno::EXIST) if replaced == Replaced::Nothing => {
                     self.clear(dir, name)?;
                     replaced = Replaced::Something;

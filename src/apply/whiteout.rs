@@ -61,7 +61,8 @@ impl Job<'_> {
         if self.resolver.tree.is_ours(dir, name.as_bytes()) {
             // Ours stays. If it is a directory that a lower layer has made, without its content.
             if let Some(child) = self.resolver.tree.child(dir, name.as_bytes()) {
-                if self.resolver.tree.dir(child).found {
+                let node = self.resolver.tree.dir(child);
+                if node.found || node.inherited {
                     self.disinherit(child)?;
                     self.delete_lower(child)?;
                     return Ok(true);
@@ -92,6 +93,8 @@ impl Job<'_> {
             self.delete_lower(child)?;
         }
         self.resolver.tree.all_ours(dir);
+        // Its attributes are still the lower layer's, which a whiteout further up may yet hide.
+        self.resolver.tree.dir_mut(dir).inherited = true;
         Ok(())
     }
 

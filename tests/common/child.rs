@@ -1,16 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Runs a test again in a process of its own, where limits and descriptors are nobody else's.
 
+use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
 const CHILD: &str = "OCILAYER_TEST_CHILD";
 
 /// Whether `test` is to do its work here. In the parent it runs the child and fails as it fails.
 pub fn is_child(test: &str) -> bool {
+    is_child_of(test, &[])
+}
+
+/// The same, started by a program such as unshare(1).
+pub fn is_child_of(test: &str, starter: &[&str]) -> bool {
     if std::env::var_os(CHILD).is_some() {
         return true;
     }
-    let output = Command::new(std::env::current_exe().expect("own path"))
+    let program = std::env::current_exe().expect("own path");
+    let mut words: Vec<&OsStr> = starter.iter().map(OsStr::new).collect();
+    words.push(program.as_os_str());
+    let output = Command::new(words[0])
+        .args(&words[1..])
         .args(["--exact", test, "--test-threads=1", "--nocapture"])
         .env(CHILD, "1")
         .stdin(Stdio::null())

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The first invariant: the same layers give the same tree in every mode.
+//!
+//! `PROPTEST_CASES=5000 cargo test --test property` looks longer.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use common::archive::{Entry, char_device, dir, fifo, file, hardlink, opaque, symlink, whiteout};
+use common::needs;
+use common::runner::{Outcome, Setting, Way, apply};
+use common::seccomp::Openat2;
+use common::tree::Tree;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+
+/// So few that entries of different layers meet all the time.
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+const TARGETS: [&str; 14] = [
+    "a",
+    "b",
+    "c",
+    "a/b",
+    "b/a",
+    "../a",
+    "../b",
+    "/a",
+    "/b/c",
+    "../../../c",
+    "no/where",
+    ".",
+    "..",
+    "/",
+];
+
+#[derive(Clone)]
+struct Stack(Vec<Vec<Entry>>);
+
+/// The layers from the bottom up, a line each entry: what a failure prints.
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, layer) in self.0.iter().enumerate() {
+            writeln!(f, "\nlayer {number}:")?;
+            for entry in layer {
+                let kind = match entry.typeflag {
+                    b'0' => "file",
+                    b'1' => "hardlink",
+                    b'2' => "symlink",
+                    b'3' => "device",
+                    b'5' => "directory",
+                    _ => "FIFO",
+                };
+                write!(f, "  {kind} {}", entry.name.escape_ascii())?;
+                if !entry.link.is_empty() {
+                    write!(f, " -> {}", entry.link.escape_ascii())?;
+                }
+                let (seconds, nanoseconds) = entry.mtime;
+                write!(f, "  {:o} {}:{}", entry.mode, entry.uid, entry.gid)?;
+                write!(f, " {seconds}.{nanoseconds:09}")?;
+                for (name, value) in &entry.xattrs {
+                    write!(f, " {}={}", name.escape_ascii(), value.escape_ascii())?;
+                }
+                writeln!(f, " {:?}", entry.data.escape_ascii().to_string())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn path() -> impl Strategy<Value = String> {
+    let name = || prop::sample::select(&NAMES[..]);
+    prop_oneof![
+        3 => name().prop_map(String::from),
+        3 => (name(), name()).prop_map(|(a, b)| format!("{a}/{b}")),
+        1 => (name(), name(), name()).prop_map(|(a, b, c)| format!("{a}/{b}/{c}")),
+    ]
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    let whole = prop_oneof![
+        4 => (path(), 0..4u8).prop_map(|(path, text)| file(path).data(vec![b'0' + text; text.into()])),
+        4 => path().prop_map(dir),
+        3 => (path(), prop::sample::select(&TARGETS[..])).prop_map(|(path, to)| symlink(path, to)),
+        2 => (path(), path()).prop_map(|(path, to)| hardlink(path, to)),
+        4 => path().prop_map(|path| whiteout(&path)),
+        2 => path().prop_map(|path| opaque(&path)),
+        1 => Just(opaque("")),
+        1 => path().prop_map(fifo),
+        1 => path().prop_map(|path| char_device(path, 1, 3)),
+        1 => Just(dir(".")),
+    ];
+    let mode = prop::sample::select(&[0o755, 0o644, 0o700, 0o4755, 0o2775, 0o1777, 0][..]);
+    let owner = (0..3i64, 0..3i64);
+    let mtime = (-2..3i64, prop::sample::select(&[0, 1, 999_999_999][..]));
+    let xattrs = prop::collection::btree_map(0..3u8, 0..3u8, 0..2);
+    (whole, mode, owner, mtime, xattrs).prop_map(|(entry, mode, owner, mtime, xattrs)| {
+        let mut entry = entry.mode(mode).owner(owner.0, owner.1).mtime(mtime.0, mtime.1);
+        for (name, value) in xattrs {
+            entry = entry.xattr(format!("user.{name}"), [value]);
+        }
+        entry
+    })
+}
+
+fn stack() -> impl Strategy<Value = Stack> {
+    let layer = prop::collection::vec(entry(), 0..7);
+    prop::collection::vec(layer, 1..5).prop_map(Stack)
+}
+
+fn setting(way: Way, threads: usize, openat2: Openat2) -> Setting {
+    Setting { way, threads, openat2 }
+}
+
+fn reference() -> Setting {
+    setting(Way::Directory, 1, Openat2::Works)
+}
+
+fn others() -> [Setting; 4] {
+    [
+        setting(Way::Overlay, 1, Openat2::Works),
+        setting(Way::Overlay, 2, Openat2::Enosys),
+        setting(Way::Userxattr, 2, Openat2::Works),
+        setting(Way::Directory, 2, Openat2::Eperm),
+    ]
+}
+
+/// Runs `check` on generated stacks and fails with the smallest one that breaks it.
+fn property(check: impl Fn(&Stack, u64) -> Result<(), String>) {
+    let config = Config { failure_persistence: None, max_shrink_iters: 4096, ..Config::default() };
+    let mut runner = TestRunner::new(config);
+    let result = runner.run(&(stack(), any::<u64>()), |(stack, seed)| {
+        check(&stack, seed).map_err(TestCaseError::fail)
+    });
+    match result {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, (stack, seed))) => {
+            panic!("{reason}\nwith seed {seed} for the stack\n{stack:?}")
+        }
+        Err(abort) => panic!("{abort}"),
+    }
+}
+
+#[test]
+fn all_modes_give_the_same_tree() {
+    if !needs::overlay() {
+        return;
+    }
+    property(|stack, _| {
+        let mut stack = stack.clone();
+        // Random layers are refused often. The entry at fault goes, and the rest is looked at.
+        while let Some((layer, entry)) = same_everywhere(&stack)? {
+            stack.0[layer].remove(entry);
+        }
+        Ok(())
+    });
+}
+
+/// The layer and entry that every mode refuses, or none when all applied and agree.
+fn same_everywhere(stack: &Stack) -> Result<Option<(usize, usize)>, String> {
+    let expected = apply(&stack.0, reference());
+    let refused = verdict(&expected);
+    for setting in others() {
+        let got = apply(&stack.0, setting);
+        let context = format!("{} and {setting}", reference());
+        if verdict(&got) != refused {
+            let [left, right] = [&expected, &got].map(describe);
+            return Err(format!("{context} disagree: {left}; {right}\n{stack:?}"));
+        }
+        let damage = got.damage();
+        if !damage.is_empty() {
+            return Err(format!("{setting} changed what is not its own: {}", damage.join("\n")));
+        }
+        if refused.is_none() {
+            compare(&expected, &got).map_err(|text| format!("{context}\n{text}\n{stack:?}"))?;
+        }
+    }
+    let Some((layer, error)) = &expected.failure else {
+        return Ok(None);
+    };
+    let place = error.place().ok_or(format!("no entry named: {error}"))?;
+    Ok(Some((*layer, place.entry as usize)))
+}
+
+/// Which layer failed.
+fn verdict(outcome: &Outcome) -> Option<usize> {
+    outcome.failure.as_ref().map(|(layer, _)| *layer)
+}
+
+fn describe(outcome: &Outcome) -> String {
+    match &outcome.failure {
+        Some((layer, error)) => format!("layer {layer}: {error}"),
+        None => "applied".into(),
+    }
+}
+
+fn compare(expected: &Outcome, got: &Outcome) -> Result<(), String> {
+    let [left, right] = [expected, got].map(|outcome| without_links(&outcome.tree));
+    let names = [expected, got].map(|outcome| format!("{:?}", outcome.setting.way));
+    let differences = left.differences(&right, &names[0], &names[1]);
+    if !differences.is_empty() {
+        return Err(differences.join("\n"));
+    }
+    // A link to a lower file makes a copy of that one name, as link(2) on the merged view does:
+    // then, and only then, overlay has the groups in parts.
+    let [whole, parts] = [groups(&expected.tree), groups(&got.tree)];
+    let copied = got.reports.iter().any(|report| report.copied_up > 0);
+    let inside = |part: &BTreeSet<_>| whole.iter().any(|group| part.is_subset(group));
+    if if copied { parts.iter().all(inside) } else { whole == parts } {
+        return Ok(());
+    }
+    Err(format!("hardlinks {whole:?} and {parts:?}"))
+}
+
+fn without_links(tree: &Tree) -> Tree {
+    let mut tree = tree.clone();
+    tree.0.values_mut().for_each(|node| node.linked = None);
+    tree
+}
+
+fn groups(tree: &Tree) -> BTreeSet<BTreeSet<String>> {
+    let mut groups: BTreeMap<&[u8], BTreeSet<String>> = BTreeMap::new();
+    for (path, node) in &tree.0 {
+        if let Some(first) = &node.linked {
+            groups.entry(first).or_default().insert(path.escape_ascii().to_string());
+        }
+    }
+    groups.into_values().collect()
+}
+
+#[test]
+fn place_of_whiteouts_and_markers_in_a_layer_does_not_matter() {
+    if !needs::overlay() {
+        return;
+    }
+    property(|stack, seed| {
+        let stack = Stack(stack.0.iter().map(|layer| plain(layer)).collect());
+        let expected = apply(&stack.0, reference());
+        if expected.failure.is_some() {
+            return Ok(());
+        }
+        let mut random = seed;
+        let shuffled = stack.0.iter().map(|layer| shuffle(layer, &mut random)).collect();
+        let shuffled = Stack(shuffled);
+        for setting in [reference(), setting(Way::Overlay, 1, Openat2::Works)] {
+            let got = apply(&shuffled.0, setting);
+            let context = || format!("{setting}, shuffled:\n{shuffled:?}as written:\n{stack:?}");
+            if got.failure.is_some() {
+                return Err(format!("{} {}", describe(&got), context()));
+            }
+            compare(&expected, &got).map_err(|text| format!("{text}\n{}", context()))?;
+        }
+        Ok(())
+    });
+}
+
+/// Without symlinks, and without marks below what is also a file in the same layer: there the
+/// place of an entry decides what a name means, or whether it means anything.
+fn plain(layer: &[Entry]) -> Vec<Entry> {
+    let files: Vec<&[u8]> = layer
+        .iter()
+        .filter(|entry| entry.typeflag != b'5' && !is_mark(entry))
+        .map(|entry| entry.name.as_slice())
+        .collect();
+    let below_file = |entry: &Entry| {
+        let below = |file: &&[u8]| {
+            entry.name.strip_prefix(*file).is_some_and(|rest| rest.starts_with(b"/"))
+        };
+        files.iter().any(below)
+    };
+    let meant = |entry: &&Entry| entry.typeflag != b'2' && !(is_mark(entry) && below_file(entry));
+    layer.iter().filter(meant).cloned().collect()
+}
+
+fn is_mark(entry: &Entry) -> bool {
+    entry.name.starts_with(b".wh.") || entry.name.windows(5).any(|part| part == b"/.wh.")
+}
+
+/// Whiteouts and markers anywhere between the other entries, which keep their order.
+fn shuffle(layer: &[Entry], random: &mut u64) -> Vec<Entry> {
+    let (marks, mut rest): (Vec<&Entry>, Vec<&Entry>) =
+        layer.iter().partition(|entry| is_mark(entry));
+    for mark in marks {
+        // Knuth's MMIX generator; only its high bits are any good.
+        *random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let at = (*random >> 33) as usize % (rest.len() + 1);
+        rest.insert(at, mark);
+    }
+    rest.into_iter().cloned().collect()
+}
