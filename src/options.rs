@@ -127,10 +127,10 @@ impl Options {
         if self.mode == Mode::Directory && self.lowers != Lowers::Unknown {
             return Err(OptionsError::LowersInDirectoryMode);
         }
-        if let Owners::Map { uids, gids } = &self.owners {
-            if !IdRange::disjoint(uids) || !IdRange::disjoint(gids) {
-                return Err(OptionsError::Ranges);
-            }
+        if let Owners::Map { uids, gids } = &self.owners
+            && (!IdRange::disjoint(uids) || !IdRange::disjoint(gids))
+        {
+            return Err(OptionsError::Ranges);
         }
         if !(10..=31).contains(&self.limits.zstd_window_log) {
             return Err(OptionsError::ZstdWindow(self.limits.zstd_window_log));

@@ -303,7 +303,7 @@ fn running_out_of_descriptors_fails_cleanly() {
             let tight = Rlimit { current: Some(next as u64 + spare), maximum: limit.maximum };
             setrlimit(Resource::Nofile, tight).expect("setrlimit");
             let result = watched("descriptors", || unpack(Source::memory(&blob), &root, &options));
-            setrlimit(Resource::Nofile, limit.clone()).expect("setrlimit");
+            setrlimit(Resource::Nofile, limit).expect("setrlimit");
             let after = File::open("/").map(|f| std::os::fd::AsRawFd::as_raw_fd(&f)).expect("open");
             assert_eq!(next, after, "{threads} threads, {spare} spare: a descriptor leaked");
             scene.assert_untouched();

@@ -80,10 +80,10 @@ impl Job<'_> {
         dir: DirId,
         fd: BorrowedFd<'_>,
     ) -> Result<(), Cause> {
-        if let Some(owner) = self.owner(entry.uid, entry.gid)? {
-            if self.must_chown(dir, owner) {
-                set_owner(fd, owner)?;
-            }
+        if let Some(owner) = self.owner(entry.uid, entry.gid)?
+            && self.must_chown(dir, owner)
+        {
+            set_owner(fd, owner)?;
         }
         let inherited_acl = self.resolver.tree.dir(dir).default_acl;
         if inherited_acl {
@@ -106,11 +106,11 @@ impl Job<'_> {
         name: Component<'_>,
     ) -> Result<(), Cause> {
         let here = AtFlags::SYMLINK_NOFOLLOW;
-        if let Some(owner) = self.owner(entry.uid, entry.gid)? {
-            if self.must_chown(dir, owner) {
-                let (uid, gid) = owner.ids();
-                chownat(at, name.as_bytes(), uid, gid, here).failing("fchownat")?;
-            }
+        if let Some(owner) = self.owner(entry.uid, entry.gid)?
+            && self.must_chown(dir, owner)
+        {
+            let (uid, gid) = owner.ids();
+            chownat(at, name.as_bytes(), uid, gid, here).failing("fchownat")?;
         }
         let symlink = entry.kind == Kind::Symlink;
         let inherited_acl = self.resolver.tree.dir(dir).default_acl && !symlink;

@@ -40,7 +40,7 @@ pub struct Entry {
     /// Records after those that the fields above need, so that these win.
     pub pax: Vec<(Vec<u8>, Vec<u8>)>,
     pub format: Format,
-    pub sparse: Option<(SparseForm, Vec<(u64, u64)>, u64)>,
+    pub sparse: Option<Sparse>,
     /// Written over the finished header, before its checksum is made.
     pub patches: Vec<(usize, Vec<u8>)>,
     /// Written over the finished header, checksum included.
@@ -48,6 +48,9 @@ pub struct Entry {
     /// Stands in the archive in front of the entry, as it is.
     pub before: Vec<u8>,
 }
+
+/// How the map is written, its ranges as (offset, length), and the size of the file.
+pub type Sparse = (SparseForm, Vec<(u64, u64)>, u64);
 
 /// The mtime of everything that says nothing else.
 pub const MTIME: i64 = 1_000_000_000;
