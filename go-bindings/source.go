@@ -113,13 +113,13 @@ type pump struct {
 	full chan chunk
 	free chan []byte
 	stop chan struct{}
-	rest chunk
-	ends error
+	now  chunk
 }
 
 type chunk struct {
 	buffer []byte
-	length int
+	// The part of it that was read and not yet taken.
+	rest []byte
 	// Why there is nothing more, if so; io.EOF at the end.
 	err error
 }
@@ -143,7 +143,7 @@ func (p *pump) run(r io.Reader) {
 			select {
 			case <-p.stop:
 				return
-			case p.full <- chunk{buffer, length, err}:
+			case p.full <- chunk{buffer, buffer[:length], err}:
 			}
 			if err != nil {
 				return
@@ -188,27 +188,26 @@ func fill(r io.Reader, buffer []byte) (length int, err error) {
 
 // read copies what is there, and waits for it unless the context ends; io.EOF at the end.
 func (p *pump) read(ctx context.Context, into []byte) (int, error) {
-	for p.rest.length == 0 {
-		if p.ends != nil {
-			return 0, p.ends
+	for len(p.now.rest) == 0 {
+		if p.now.err != nil {
+			return 0, p.now.err
 		}
-		if p.rest.buffer != nil {
-			p.free <- p.rest.buffer[:cap(p.rest.buffer)]
-			p.rest = chunk{}
+		if p.now.buffer != nil {
+			p.free <- p.now.buffer
+			p.now = chunk{}
 		}
 		select {
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)
 		case next, open := <-p.full:
 			if !open {
-				// A reader that ended its goroutine after the last chunk was taken.
-				return 0, errGoexit
+				next.err = errGoexit
 			}
-			p.rest, p.ends = next, next.err
+			p.now = next
 		}
 	}
-	n := copy(into, p.rest.buffer[:p.rest.length])
-	p.rest.buffer, p.rest.length = p.rest.buffer[n:], p.rest.length-n
+	n := copy(into, p.now.rest)
+	p.now.rest = p.now.rest[n:]
 	return n, nil
 }
 
