@@ -13,7 +13,7 @@ help:
 
 ## test: all tests; what .ci/run runs
 .PHONY: test
-test: lint test-rust test-c
+test: lint test-rust test-c test-go
 
 ## lint: formatter, clippy, manual pages, scripts, licence lines
 .PHONY: lint
@@ -69,6 +69,11 @@ header:
 .PHONY: test-c
 test-c:
 	scripts/test-c
+
+## test-go: the Go package: shared, static, race detector, without cgo, other systems
+.PHONY: test-go
+test-go:
+	scripts/test-go
 
 ## bench: compares with other appliers on real layers; QUICK=1 for a first look; root, 4 GB of disk
 .PHONY: bench

@@ -92,12 +92,13 @@ func (a *arena) options(c *call, handle cgo.Handle) *C.ocilayer_options {
 	return to
 }
 
-func newToken(token **C.ocilayer_cancel) error {
+func newToken() (*C.ocilayer_cancel, error) {
+	var token *C.ocilayer_cancel
 	var failed *C.ocilayer_error
-	if C.ocilayer_cancel_new(token, &failed) != 0 {
-		return newError("", failed)
+	if C.ocilayer_cancel_new(&token, &failed) != 0 {
+		return nil, newError("", failed)
 	}
-	return nil
+	return token, nil
 }
 
 // newError takes the native error over, and frees it.

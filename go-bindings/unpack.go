@@ -35,7 +35,13 @@ func Unpack(ctx context.Context, root string, r io.Reader, opts ...Option) (*Rep
 	if cause := context.Cause(ctx); cause != nil {
 		return nil, &Error{Op: op, Kind: ErrCancelled, Errno: errnoCancelled, Entry: -1, Offset: -1, Err: cause}
 	}
-	call := &call{ctx: ctx}
+	token, err := newToken()
+	if err != nil {
+		return nil, wrap(op, err)
+	}
+	defer C.ocilayer_cancel_free(token)
+	call := &call{ctx: ctx, token: token}
+	defer call.cancelWith(ctx)()
 	for _, option := range opts {
 		option(&call.options)
 	}
@@ -43,12 +49,6 @@ func Unpack(ctx context.Context, root string, r io.Reader, opts ...Option) (*Rep
 	defer native.free()
 	handle := cgo.NewHandle(call)
 	defer handle.Delete()
-
-	if err := newToken(&call.token); err != nil {
-		return nil, wrap(op, err)
-	}
-	defer C.ocilayer_cancel_free(call.token)
-	defer call.cancelWith(ctx)()
 
 	source, err := call.open(r, handle)
 	if err != nil {
