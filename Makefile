@@ -15,14 +15,19 @@ help:
 .PHONY: test
 test: lint test-rust test-c test-go
 
-## lint: formatter, clippy, manual pages, scripts, licence lines
+## lint: formatters, clippy, go vet, manual pages, scripts, licence lines
 .PHONY: lint
 lint: lint-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+	test -z "$$(gofmt -l go-bindings | tee /dev/stderr)"
+	$(GO_VET)
 	mandoc -T lint -W warning man/*
 	shellcheck --severity=warning $(SCRIPTS)
 	scripts/check-licences
+
+# Nothing is linked, so the header suffices: no installed library, and no pkg-config file of it.
+GO_VET := cd go-bindings && PKG_CONFIG=true CGO_CFLAGS="-I$(CURDIR)/include" go vet ./...
 
 SCRIPTS := $(wildcard scripts/* .ci/run c-tests/*.sh)
 .PHONY: lint-tools
