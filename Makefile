@@ -86,6 +86,11 @@ bench:
 	$(need) $(BENCH_PACKAGES)
 	$(CARGO) run --quiet --release --package ocilayer-bench -- $(if $(QUICK),--quick)
 
+## bench-go: what it costs to unpack from Go: the command, an os.File, a pipe, in turns; root
+.PHONY: bench-go
+bench-go:
+	scripts/bench-go $(RUNS)
+
 BENCH_PACKAGES := debootstrap gzip libarchive-tools strace tar zstd
 
 ## deps: installs what all of the above need
