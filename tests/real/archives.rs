@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Archives by GNU tar and bsdtar, and the trees that those extract from them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
