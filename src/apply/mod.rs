@@ -23,7 +23,7 @@ use crate::layer::{self, Action, Names};
 use crate::observer::Warning;
 use crate::options::{Lowers, Mode, Options};
 use crate::report::{EntryCounts, SkipReason, Skips};
-use crate::resolve::{Component, DirId, Resolver, SafeParent, is, stat_child};
+use crate::resolve::{Component, DirId, Resolver, SafeParent, View, is, stat_child};
 use crate::tar::{Entry, Kind};
 
 use file::OpenFile;
