@@ -15,7 +15,7 @@ use crate::report::SkipReason;
 use crate::resolve::{AboveRoot, CleanPath, Component, Unclean};
 use crate::tar::{Entry, Kind};
 
-pub(crate) use parents::{LinkTarget, Parents};
+pub(crate) use parents::{LinkTarget, Parents, joined};
 
 /// Prefix of names that stand for something other than themselves.
 const WHITEOUT: &[u8] = b".wh.";

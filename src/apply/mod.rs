@@ -45,6 +45,10 @@ impl ApplyError {
         ApplyError { operation, detail: String::new(), errno }
     }
 
+    pub(crate) fn about(operation: &'static str, what: &str, errno: Errno) -> ApplyError {
+        ApplyError { operation, detail: format!(" {what}"), errno }
+    }
+
     pub(crate) fn errno(&self) -> Errno {
         self.errno
     }
@@ -70,7 +74,7 @@ impl<T> Failing<T> for Result<T, Errno> {
         operation: &'static str,
         detail: impl FnOnce() -> String,
     ) -> Result<T, ApplyError> {
-        self.map_err(|errno| ApplyError { operation, detail: format!(" {}", detail()), errno })
+        self.map_err(|errno| ApplyError::about(operation, &detail(), errno))
     }
 }
 

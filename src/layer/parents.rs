@@ -58,6 +58,14 @@ fn component(name: &[u8]) -> Component<'_> {
     Component::new(name).expect("a walk stops at a component")
 }
 
+/// A name in the directory of a clean path.
+pub(crate) fn joined(parent: &[u8], name: Component<'_>) -> Vec<u8> {
+    match parent {
+        b"" => name.as_bytes().to_vec(),
+        parent => [parent, name.as_bytes()].join(&b'/'),
+    }
+}
+
 /// What a hardlink's target is in the merged view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LinkTarget {
