@@ -11,7 +11,6 @@ use crate::error::{Cause, Result};
 use crate::layer::{self, Action, LayerError, Names, xattrs};
 use crate::options::{Devices, Lowers, Mode, Options};
 use crate::report::SkipReason;
-use crate::resolve::Component;
 use crate::tar::{Entry, Kind};
 
 const SETUID: u32 = 0o4000;
