@@ -338,7 +338,8 @@ impl Descriptor {
     }
 
     fn read(&mut self, into: &mut [u8], guard: &Guard) -> Result<usize, SourceError> {
-        let failed = |errno| SourceError::Read { offset: self.offset, errno };
+        let offset = self.offset;
+        let failed = |errno| SourceError::Read { offset, errno };
         let mut wait = self.waits;
         while !self.ended {
             if wait {
