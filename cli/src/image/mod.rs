@@ -44,8 +44,6 @@ pub struct Contents {
 pub enum ImageError {
     #[error("{0}: {1}")]
     Io(String, io::Error),
-    #[error("{0}: {1}")]
-    Archive(String, String),
     #[error("{0}: no oci-layout and index.json in this directory")]
     NoLayout(String),
     #[error("{0} is missing")]

@@ -117,7 +117,7 @@ impl Store {
 fn members(file: &File) -> io::Result<Option<HashMap<String, Member>>> {
     let mut parser = Parser::new(&Limits { bytes: u64::MAX, ..Limits::default() });
     let mut members = HashMap::new();
-    let mut position = 0;
+    let (length, mut position) = (file.metadata()?.len(), 0);
     while let Some(block) = block_at(file, position)? {
         position += BLOCK as u64;
         let (mut rest, mut over) = (&block[..], false);
@@ -137,11 +137,15 @@ fn members(file: &File) -> io::Result<Option<HashMap<String, Member>>> {
                     let Some(name) = layout_name(&entry.name) else { return Ok(None) };
                     match entry.kind {
                         Kind::File if plain && members.len() < MEMBERS_MAX => {
-                            let size = entry.size;
-                            members.insert(name, Member { offset: position, size });
                             // A header ends with its block, so the data starts at the next.
+                            let (offset, size) = (position, entry.size);
+                            position = match after(offset, size) {
+                                Some(end) if end <= length => end,
+                                // Cut, or a size that no file has.
+                                _ => return Ok(None),
+                            };
+                            members.insert(name, Member { offset, size });
                             pass_over(&mut parser, size);
-                            position = position.saturating_add(size.next_multiple_of(BLOCK as u64));
                         }
                         Kind::Directory => {}
                         // Old archives of docker share a layer by a symlink.
@@ -158,6 +162,11 @@ fn members(file: &File) -> io::Result<Option<HashMap<String, Member>>> {
     let has = |name: &str| members.contains_key(name);
     let image = LAYOUT.iter().all(|name| has(name)) || has("manifest.json");
     Ok(image.then_some(members))
+}
+
+/// Where the next header is.
+fn after(offset: u64, size: u64) -> Option<u64> {
+    offset.checked_add(size.checked_next_multiple_of(BLOCK as u64)?)
 }
 
 /// Tells the parser that a file's data went by; what it was does not matter to it.
