@@ -190,27 +190,29 @@ impl Printer<'_> {
             let object = report.to_json();
             return writeln!(self.out, "{{\"layer\":{},\"report\":{object}}}", json!(name));
         }
-        writeln!(self.out, "  {}", sum(report))?;
-        if let Some(entry) = report.names_kept_until {
-            writeln!(self.out, "  too many names: from entry {entry} on without duplicates")?;
-        }
-        Ok(())
+        writeln!(self.out, "{}", sum(report))
     }
 }
 
 /// Wide enough for every kind but the longest, which is rare.
 const WIDTH: usize = 20;
 
+/// The lines below the findings of a layer.
 fn sum(report: &ScanReport) -> String {
-    let mut text = format!("{} entries", entries(&report.entries));
+    let mut text = format!("  entries {}", entries(&report.entries));
     if report.partial {
-        text += ", not read to the end";
+        text += "; not read to the end";
     }
-    for (kind, count) in report.findings.iter() {
-        text += &format!("; {} {}", HumanCount(count), kind.describe());
+    let counts = report.findings.iter();
+    let counts: Vec<_> =
+        counts.map(|(kind, count)| format!("{} {}", kind.describe(), HumanCount(count))).collect();
+    if !counts.is_empty() {
+        text += &format!("\n  found   {}", counts.join(", "));
     }
-    let would = if report.is_refused() { "unpack would fail" } else { "unpack would take it" };
-    format!("{text}; {would}")
+    if let Some(entry) = report.names_kept_until {
+        text += &format!("\n  from entry {entry} on names are not compared: there are too many");
+    }
+    text + if report.is_refused() { "\n  unpack would fail" } else { "\n  unpack would take it" }
 }
 
 /// A file's or blob's name as it may go to a terminal.
