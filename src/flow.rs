@@ -77,12 +77,29 @@ pub(crate) struct Counters {
     pub(crate) layer_bytes: AtomicU64,
 }
 
-/// What a whole stream came to. The digests are the expected ones, where any were.
+/// What a whole stream came to.
 #[derive(Debug)]
 pub(crate) struct Summary {
     pub(crate) blob_digest: Digest,
     pub(crate) diff_id: Digest,
     pub(crate) amounts: Amounts,
+}
+
+impl Summary {
+    /// Holds the digests against the expected ones.
+    pub(crate) fn compare(&self, expect: &Expect) -> Result<(), DigestError> {
+        let differs = |expected: &Option<Digest>, got: &Digest| match expected {
+            Some(expected) if expected != got => Some((expected.clone(), got.clone())),
+            _ => None,
+        };
+        if let Some((expected, got)) = differs(&expect.blob, &self.blob_digest) {
+            return Err(DigestError::Blob { expected, got });
+        }
+        match differs(&expect.diff_id, &self.diff_id) {
+            Some((expected, got)) => Err(DigestError::DiffId { expected, got }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What is known of a stream that was not read to its end, too.
@@ -102,7 +119,6 @@ pub(crate) struct Flow<'scope> {
     engine: Engine<'scope>,
     belt: Arc<Belt>,
     counters: Arc<Counters>,
-    expect: Expect,
     cancel: Option<Cancel>,
 }
 
@@ -138,8 +154,7 @@ impl<'scope> Flow<'scope> {
                 .map_err(|error| refused(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
             Engine::Thread { worker, _stop }
         };
-        let (expect, cancel) = (settings.expect.clone(), settings.cancel.clone());
-        Ok(Flow { engine, belt, counters, expect, cancel })
+        Ok(Flow { engine, belt, counters, cancel: settings.cancel.clone() })
     }
 
     /// The next bytes of the archive; none at the end of the uncompressed stream. Every chunk
@@ -164,19 +179,16 @@ impl<'scope> Flow<'scope> {
         }
     }
 
-    /// Drains what is left of the stream, so that both digests are of the whole, and holds them
-    /// against the expected ones.
+    /// Drains what is left of the stream, so that both digests are of the whole.
     pub(crate) fn finish(mut self) -> Result<Summary> {
         while self.next()?.is_some() {}
-        let Flow { engine, belt, counters, expect, .. } = self;
+        let Flow { engine, belt, counters, .. } = self;
         let pressed = match engine {
             Engine::Inline { press, .. } => press.pressed(),
             Engine::Thread { worker, _stop } => worker.join().map_err(defect)?,
         };
         let (diff_id, digest) = belt.finish();
         let blob_digest = pressed.blob_digest.unwrap_or_else(|| diff_id.clone());
-        compare(expect.blob, &blob_digest, |expected, got| DigestError::Blob { expected, got })?;
-        compare(expect.diff_id, &diff_id, |expected, got| DigestError::DiffId { expected, got })?;
         let amounts = counters.amounts(pressed.compression, pressed.time, digest);
         Ok(Summary { blob_digest, diff_id, amounts })
     }
@@ -192,17 +204,6 @@ impl<'scope> Flow<'scope> {
             }
         };
         counters.amounts(pressed.compression, pressed.time, belt.digest_time())
-    }
-}
-
-fn compare(
-    expected: Option<Digest>,
-    got: &Digest,
-    differ: impl FnOnce(Digest, Digest) -> DigestError,
-) -> Result<(), DigestError> {
-    match expected {
-        Some(expected) if expected != *got => Err(differ(expected, got.clone())),
-        _ => Ok(()),
     }
 }
 

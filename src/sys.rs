@@ -7,6 +7,9 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use rustix::io::Errno;
 
+/// Enough for either worker many times over. Said so that std does not ask the environment.
+const STACK: usize = 1 << 20;
+
 /// Starts a worker thread that takes no signal from the process it lives in.
 ///
 /// Signals are blocked before the thread exists: a handler of the caller's daemon must never run
@@ -17,7 +20,7 @@ pub(crate) fn spawn<'scope, T: Send + 'scope>(
     work: impl FnOnce() -> T + Send + 'scope,
 ) -> std::io::Result<ScopedJoinHandle<'scope, T>> {
     let _blocked = BlockedSignals::all();
-    Builder::new().name(name.into()).spawn_scoped(scope, work)
+    Builder::new().name(name.into()).stack_size(STACK).spawn_scoped(scope, work)
 }
 
 /// Signals of this thread stay blocked until this is dropped.

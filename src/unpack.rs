@@ -106,9 +106,11 @@ impl<'r> Run<'r> {
         let (mut amounts, mut digests) = (self.counters.so_far(), None);
         let end = flow
             .finish()
-            .map(|summary| {
+            .and_then(|summary| {
+                let verdict = summary.compare(&self.options.expect);
                 amounts = summary.amounts;
                 digests = Some((summary.blob_digest, summary.diff_id));
+                Ok(verdict?)
             })
             .and_then(|()| job.finish())
             .and_then(|()| clock.sync(|| job.sync()));

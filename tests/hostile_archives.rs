@@ -200,6 +200,10 @@ fn wrong_digests_fail_and_right_ones_do_not() {
                         assert!(!fits, "{error}");
                         assert_eq!(error.kind(), ErrorKind::Digest);
                         assert!(error.to_string().contains(&wrong.to_string()), "{error}");
+                        let report = error.report().expect("a report");
+                        assert!(report.partial);
+                        // Both digests of what came, of the kind that was expected.
+                        assert!(report.blob_digest.is_some() && report.diff_id.is_some());
                     }
                 }
             }

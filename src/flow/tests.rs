@@ -112,7 +112,11 @@ fn read_all<'scope>(
                 assert_eq!(out.len() % CHUNK, 0, "only the last chunk may be short");
                 out.extend_from_slice(&chunk);
             }
-            Ok(None) => return flow.finish(),
+            Ok(None) => {
+                let summary = flow.finish()?;
+                summary.compare(&settings.expect)?;
+                return Ok(summary);
+            }
             Err(error) => {
                 let amounts = flow.abandon();
                 assert!(amounts.layer_bytes >= out.len() as u64);
