@@ -1207,8 +1207,8 @@ uint64_t ocilayer_scan_report_entries(const struct ocilayer_scan_report *report)
 bool ocilayer_scan_report_names_lost(const struct ocilayer_scan_report *report, uint64_t *entry);
 
 /**
- * Digest of the blob as read, `sha256:HEX`; NULL if it was not read to its end, or is not the
- * expected one.
+ * Digest of the blob as read, `sha256:HEX`; expected or not; NULL if it was not read to
+ * its end.
  */
 const char *ocilayer_scan_report_blob_digest(const struct ocilayer_scan_report *report);
 

@@ -297,8 +297,8 @@ pub unsafe extern "C" fn ocilayer_scan_report_names_lost(
     until.is_some()
 }
 
-/// Digest of the blob as read, `sha256:HEX`; NULL if it was not read to its end, or is not the
-/// expected one.
+/// Digest of the blob as read, `sha256:HEX`; expected or not; NULL if it was not read to
+/// its end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ocilayer_scan_report_blob_digest(
     report: *const ocilayer_scan_report,

@@ -131,13 +131,15 @@ impl<'r> Run<'r> {
         let amounts = match read {
             Ok(()) => match flow.finish() {
                 Ok(summary) => {
+                    if let Err(differs) = summary.compare(&self.options.expect) {
+                        told.refuse(differs.into())?;
+                    }
                     told.report.blob_digest = Some(summary.blob_digest);
                     told.report.diff_id = Some(summary.diff_id);
                     summary.amounts
                 }
                 Err(error) => {
-                    // A blob with another digest was read to its end all the same.
-                    told.report.partial = error.kind() != ErrorKind::Digest;
+                    told.report.partial = true;
                     told.refuse(error)?;
                     self.counters.so_far()
                 }

@@ -28,7 +28,7 @@ pub struct ScanReport {
     /// Bytes of the uncompressed archive, those after its end marker included.
     pub layer_bytes: u64,
     pub compression: Compression,
-    /// Digest of the blob; none if it was not read to its end, or is not the expected one.
+    /// Digest of the blob, expected or not; none if it was not read to its end.
     pub blob_digest: Option<Digest>,
     /// Digest of the uncompressed archive, likewise.
     pub diff_id: Option<Digest>,
