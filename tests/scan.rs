@@ -145,7 +145,7 @@ fn values_that_nothing_can_hold_are_refused() {
         (file("d/f").owner(1, 1), &mapped, Some(Errno::INVAL)),
     ];
     for (entry, options, expected) in table {
-        let (kept, _) = scanned(&archive(&[entry.clone()]), options);
+        let (kept, _) = scanned(&archive(std::slice::from_ref(&entry)), options);
         let got = kept.first_refused().and_then(|f| f.refusal.as_ref()).map(|r| r.errno);
         assert_eq!(got, expected, "{entry:?}");
     }
