@@ -251,6 +251,37 @@ fn every_layer_of_an_image_is_scanned_once() {
 }
 
 #[test]
+fn an_archive_that_docker_saved_is_an_image() {
+    let layers = [small_layer(), climbing()];
+    let digests = layers.iter().map(|layer| Image::default().blob(layer)).collect::<Vec<_>>();
+    let config = json!({ "rootfs": { "diff_ids": digests } }).to_string();
+    let names = ["a", "b"].map(|letter| letter.repeat(64));
+    let manifest = json!([{
+        "Config": format!("{}.json", names[0]),
+        "Layers": [format!("{}.tar", names[0]), format!("{}/layer.tar", names[1])],
+    }]);
+    let mut image = Image(vec![
+        (format!("{}.tar", names[0]), layers[0].clone()),
+        (format!("{}/layer.tar", names[1]), layers[1].clone()),
+        (format!("{}.json", names[0]), config.into()),
+        ("manifest.json".into(), manifest.to_string().into()),
+    ]);
+    let place = place(&[("saved.tar", &image.archive())]);
+    let ran = ocilayer(place.path(), &["scan", "--json", "saved.tar"], b"");
+    let found = lines(&ran);
+    let count = |field: &str| found.iter().filter(|line| !line[field].is_null()).count();
+    assert_eq!((ran.code, count("report"), count("error")), (Some(1), 2, 0), "{ran:?}");
+    assert!(!ran.stdout.contains("\"kind\":\"digest\""), "{ran:?}");
+
+    // A name that is no image's makes it a layer.
+    image.0.push(("etc/passwd".into(), Vec::new()));
+    fs::write(place.path().join("saved.tar"), image.archive()).unwrap();
+    let ran = ocilayer(place.path(), &["scan", "--json", "saved.tar"], b"");
+    assert_eq!((ran.code, lines(&ran).len()), (Some(0), 1), "{ran:?}");
+    assert_eq!(lines(&ran)[0]["report"]["entries"]["total"], 5, "{ran:?}");
+}
+
+#[test]
 fn blobs_of_an_image_are_held_against_their_digests() {
     let (mut image, layers) = image();
     let changed = |image: &mut Image, old: &[u8], new: &[u8]| {
