@@ -63,6 +63,11 @@ impl<C> Line<C> {
         self.calls.send(call).map_err(|_| Cause::Cancelled)
     }
 
+    /// Whether nobody serves any more. The desk has the other half of what they share.
+    pub(crate) fn is_cut(&self) -> bool {
+        Arc::strong_count(&self.entries) == 1
+    }
+
     /// What the next progress call tells of entries.
     pub(crate) fn count(&self, entries: EntryCounts) {
         *self.entries.lock().unwrap_or_else(PoisonError::into_inner) = entries;

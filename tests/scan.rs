@@ -10,6 +10,7 @@ use common::archive::{
     symlink, unfinished, whiteout, zstd,
 };
 use common::child::is_child;
+use common::runner::watched;
 use ocilayer::{
     Cancel, ErrorKind, Expect, Finding, FindingKind, IdRange, Limits, Lowers, Mode, Options,
     Owners, ScanObserver, Source, scan,
@@ -207,6 +208,27 @@ fn what_is_not_the_blobs_fault_is_an_error() {
     let options = Options { lowers, ..Options::default() };
     let error = scan(Source::memory(&blob), &options, &mut ()).expect_err("directory mode");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+}
+
+#[test]
+fn a_callback_that_fails_ends_the_scan_of_an_endless_layer() {
+    let (read, write) = std::io::pipe().expect("a pipe");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut write = write;
+            let mut rest = file("su").mode(0o4755).bytes();
+            // Until nobody reads any more.
+            for number in 0.. {
+                if std::io::Write::write_all(&mut write, &rest).is_err() {
+                    break;
+                }
+                rest = file(format!("plain{number}")).data([0; 65_536]).bytes();
+            }
+        });
+        // Nothing of what follows would be told.
+        let scanned = watched("scan", || scan(Source::file(read), &bottom(), &mut Fails));
+        assert_eq!(scanned.expect_err("the callback fails").kind(), ErrorKind::Callback);
+    });
 }
 
 #[test]

@@ -164,6 +164,10 @@ struct Reading<'s, 'r> {
 
 impl Sink for Reading<'_, '_> {
     fn next(&mut self) -> Result<Option<Chunk>> {
+        // The rest of the layer may have nothing to tell of, and be long.
+        if self.told.line.is_cut() {
+            return Err(Cause::Cancelled.into());
+        }
         self.flow.next()
     }
 
