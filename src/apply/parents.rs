@@ -24,6 +24,7 @@ impl Job<'_> {
             }
         };
         self.bring_into_root(dir)?;
+        self.bring_into_upper(dir)?;
         self.resolver.remember_parent(path, dir);
         Ok(dir)
     }
