@@ -34,7 +34,8 @@ AT(ocilayer_options, limit_path_bytes, 160);
 AT(ocilayer_options, limit_path_depth, 168);
 AT(ocilayer_options, limit_xattr_bytes, 176);
 AT(ocilayer_options, limit_zstd_window_log, 184);
-typedef char options_as_a_whole[sizeof(ocilayer_options) == 192 ? 1 : -1];
+AT(ocilayer_options, upper, 192);
+typedef char options_as_a_whole[sizeof(ocilayer_options) == 200 ? 1 : -1];
 AT(ocilayer_entry, reserved, 100);
 AT(ocilayer_progress, devices, 80);
 AT(ocilayer_warning, reserved, 60);
@@ -106,7 +107,7 @@ static void sizes(void) {
   newer.known.size = sizeof newer;
   expect(&newer, 0, "");
   newer.future = 1;
-  expect(&newer, -E2BIG, "200 bytes");
+  expect(&newer, -E2BIG, "208 bytes");
   memset(&huge, 0, sizeof huge);
   huge.size = sizeof huge;
   expect(&huge, -E2BIG, "8192 bytes");
@@ -130,6 +131,7 @@ static void meaningless(void) {
   REFUSED(threads, 0xffffffffu, "threads");
   REFUSED(lowers_count, 1, "options.lowers is NULL");
   REFUSED(lowers, none, "lower directories are for the overlay modes");
+  REFUSED(upper, root, "the root is no overlay mount of it");
   REFUSED(uid_ranges_count, 1, "options.uid_ranges is NULL");
   REFUSED(gid_ranges_count, 1, "options.gid_ranges is NULL");
   REFUSED(expected_blob_digest, "", "options.expected_blob_digest");
@@ -144,6 +146,13 @@ static void meaningless(void) {
   expect(&options, 0, "");
   options.lowers_count = 1;
   expect(&options, -EINVAL, "options.lowers[0] is NULL");
+  options.lowers_count = 0;
+  options.upper = root;
+  expect(&options, -EINVAL, "an upper directory is for directory mode");
+
+  options = zero;
+  options.upper = "/nowhere/at/all";
+  expect(&options, -ENOENT, "upper directory /nowhere/at/all");
 
   options = zero;
   options.uid_ranges = &range;

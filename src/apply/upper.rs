@@ -7,23 +7,34 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{Stat, fchown, fgetxattr_query, fremovexattr, fstat};
+use rustix::fs::futimens;
+use rustix::fs::{Timespec, Timestamps, UTIME_OMIT, fchown, fgetxattr_query, fremovexattr, fstat};
+use rustix::io::Errno;
 
 use super::{Failing, Job};
 use crate::error::Cause;
 use crate::observer::Warning;
 use crate::options::{Mode, OptionsError};
 use crate::report::SkipReason;
-use crate::resolve::{DirId, is_marked, opaque_xattr};
+use crate::resolve::{DirId, is_marked, opaque_xattr, times_of};
 
 impl Job<'_> {
     /// Refuses an upper directory that is not the root's own: its marks are somebody else's.
+    ///
+    /// What changes in the mount must change there. Paths in mountinfo would not prove it: they
+    /// are as the mounting process saw them, whoever and wherever it was.
     pub(super) fn check_upper(&mut self) -> Result<(), Cause> {
         let Some(upper) = self.resolver.in_upper(DirId::ROOT)? else { return Ok(()) };
         let root = self.resolver.parent(DirId::ROOT)?;
-        let root = fstat(&root).failing("fstat of the root")?;
-        let upper = fstat(&upper).failing("fstat of the upper directory")?;
-        if shows(&root, &upper) { Ok(()) } else { Err(self.not_the_upper()) }
+        let modified = |fd: BorrowedFd<'_>| fstat(fd).map(|stat| times_of(&stat).last_modification);
+        let before = modified(root.as_fd()).failing("fstat of the root")?;
+        let other = Timespec { tv_sec: before.tv_sec ^ 1, ..before };
+        set_modified(&root, other).failing("futimens of the root")?;
+        let seen = modified(upper.as_fd());
+        set_modified(&root, before).failing("futimens of the root")?;
+        let follows = seen.failing("fstat of the upper directory")? == other;
+        let same = same_directory(&root, &upper).failing("fstat of the upper directory")?;
+        if follows && !same { Ok(()) } else { Err(self.not_the_upper()) }
     }
 
     /// Copies a directory up before anything changes in it, and takes off the mark that may have
@@ -78,14 +89,15 @@ impl Job<'_> {
     }
 }
 
-/// Whether the root is a mount that shows this upper directory: overlayfs hands out the upper
-/// directory's attributes, but a device number of its own.
-fn shows(root: &Stat, upper: &Stat) -> bool {
-    let attributes = |stat: &Stat| {
-        let changed = (stat.st_ctime, stat.st_ctime_nsec);
-        (stat.st_mode, stat.st_mtime, stat.st_mtime_nsec, changed)
-    };
-    attributes(root) == attributes(upper) && root.st_dev != upper.st_dev
+fn set_modified(fd: impl AsFd, time: Timespec) -> Result<(), Errno> {
+    let keep = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    futimens(fd, &Timestamps { last_access: keep, last_modification: time })
+}
+
+/// A root that is no overlay mount but the directory itself.
+fn same_directory(one: impl AsFd, other: impl AsFd) -> Result<bool, Errno> {
+    let (one, other) = (fstat(one)?, fstat(other)?);
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
 }
 
 fn is_shown(fd: BorrowedFd<'_>, xattr: &str) -> bool {
