@@ -226,3 +226,16 @@ fn a_symlink_in_the_upper_directory_leads_nowhere() {
     }
     assert_eq!(fs::read_dir(outside.path().join("e")).unwrap().count(), 0);
 }
+
+#[test]
+fn a_lower_tree_deeper_than_the_descriptor_budget_is_deleted_through_a_mount() {
+    if !needs::overlay() {
+        return;
+    }
+    let place = Place::new();
+    fs::create_dir_all(place.at("lower").join("d/".repeat(100))).unwrap();
+    let overlay = place.mount("");
+    unpack(".wh.d new=1", &overlay.path(), place.at("upper")).unwrap();
+    let left: Vec<_> = fs::read_dir(overlay.path()).unwrap().map(|it| it.unwrap()).collect();
+    assert_eq!(left.iter().map(|it| it.file_name()).collect::<Vec<_>>(), ["new"]);
+}
