@@ -48,7 +48,7 @@ fn empty(
             found = true;
             match unlink(dir, name) {
                 Ok(()) | Err(Errno::NOENT) => {}
-                Err(Errno::ISDIR) if depth % DEPTH_MAX == 0 => {
+                Err(Errno::ISDIR) if depth.is_multiple_of(DEPTH_MAX) => {
                     *pulled_up += 1;
                     match renameat(dir, name, top, format!("{PULLED_UP}{pulled_up}")) {
                         // An overlay mount moves no directory that a lower layer has. Going on

@@ -17,6 +17,8 @@ use crate::Result;
 
 /// The guest takes two seconds; a machine that is busy with other tests may take a while longer.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// What is left in the pipes of a guest that was killed.
+const AFTERWARDS: Duration = Duration::from_secs(5);
 const DISK: u64 = 64 << 20;
 /// Before each answer on the console.
 pub const ANSWER: &str = "answer: ";
@@ -123,7 +125,7 @@ fn console(command: &mut Command) -> Result<String> {
             Ok(more) => text.extend(more),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 kill_process_group(group, Signal::KILL)?;
-                text.extend(receiver.recv().unwrap_or_default());
+                text.extend(receiver.recv_timeout(AFTERWARDS).unwrap_or_default());
                 text.extend(b"\nthe guest did not end and was killed\n");
                 break;
             }
