@@ -119,16 +119,17 @@ fn console(command: &mut Command) -> Result<String> {
             let _ = sender.send(text);
         });
     }
-    let mut text = Vec::new();
-    for _ in 0..2 {
-        match receiver.recv_timeout(PATIENCE) {
+    drop(sender);
+    let (mut text, mut patience) = (Vec::new(), PATIENCE);
+    loop {
+        match receiver.recv_timeout(patience) {
             Ok(more) => text.extend(more),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+            Err(RecvTimeoutError::Timeout) if patience == PATIENCE => {
+                text.extend(b"the guest did not end and was killed; before that it said:\n");
                 kill_process_group(group, Signal::KILL)?;
-                text.extend(receiver.recv_timeout(AFTERWARDS).unwrap_or_default());
-                text.extend(b"\nthe guest did not end and was killed\n");
-                break;
+                patience = AFTERWARDS;
             }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
         }
     }
     child.wait()?;
