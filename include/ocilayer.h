@@ -27,7 +27,7 @@
 /* Options with every field at its default. */
 #define OCILAYER_OPTIONS_INIT \
   { sizeof(ocilayer_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    0, 0, 0 }
+    0, 0, 0, 0 }
 
 /**
  * Values of ocilayer_report_compression.
@@ -276,6 +276,11 @@ typedef enum ocilayer_skip_reason {
    * A whiteout of a name that no parent has.
    */
   OCILAYER_SKIP_UNNEEDED_WHITEOUT = 8,
+  /**
+   * Not of the layer, but of this kernel: a directory's opaque mark that overlayfs copied up
+   * and that was removed from the upper directory. The path is the directory's, below the root.
+   */
+  OCILAYER_SKIP_PROPAGATED_MARK = 9,
 } ocilayer_skip_reason;
 
 /**
@@ -635,6 +640,12 @@ typedef struct ocilayer_options {
    * Window that a zstd frame may ask for, as a power of two: 10 to 31.
    */
   uint64_t limit_zstd_window_log;
+  /**
+   * OCILAYER_MODE_DIRECTORY, where the root is an overlay mount: the mount's upper directory.
+   * Marks of opaque directories that a faulty kernel copies up are then removed there, and
+   * counted by ocilayer_report_propagated_marks. NULL to leave them.
+   */
+  const char *upper;
 } ocilayer_options;
 
 /**
@@ -984,6 +995,11 @@ uint64_t ocilayer_report_implied_directories(const struct ocilayer_report *repor
  * Lower files that a hard link brought into the upper directory.
  */
 uint64_t ocilayer_report_copied_up(const struct ocilayer_report *report);
+
+/**
+ * Opaque marks that a faulty kernel copied to ocilayer_options.upper, and that were removed there.
+ */
+uint64_t ocilayer_report_propagated_marks(const struct ocilayer_report *report);
 
 /**
  * Bytes of the blob as read.

@@ -186,7 +186,9 @@ impl Cause {
         use ErrorKind as K;
         match self {
             Cause::Options(
-                OptionsError::Root { errno, .. } | OptionsError::Lower { errno, .. },
+                OptionsError::Root { errno, .. }
+                | OptionsError::Lower { errno, .. }
+                | OptionsError::Upper { errno, .. },
             ) => (K::InvalidArgument, *errno),
             Cause::Options(_) => (K::InvalidArgument, Errno::INVAL),
             Cause::Source(SourceError::Callback(errno)) => (K::Callback, *errno),

@@ -133,6 +133,7 @@ impl<'r> Run<'r> {
             opaque_directories: tally.opaque_directories,
             implied_directories: tally.implied_directories,
             copied_up: tally.copied_up,
+            propagated_marks: tally.propagated_marks,
             bytes: Bytes {
                 blob: amounts.blob_bytes,
                 layer: amounts.layer_bytes,

@@ -98,6 +98,13 @@ pub struct Unpack {
     #[arg(long, value_name = "DIR[:DIR...]", allow_hyphen_values = true)]
     pub lower: Vec<OsString>,
 
+    /// The upper directory of the overlay mount that ROOT is, in directory mode.
+    ///
+    /// On a kernel that `ocilayer check` calls affected, the marks of opaque directories that it
+    /// copies up are removed there and reported.
+    #[arg(long, value_name = "DIR")]
+    pub upper: Option<PathBuf>,
+
     /// The digest that the layer's bytes must have, compressed or not: sha256:HEX or sha512:HEX.
     #[arg(long, value_name = "DIGEST")]
     pub digest: Option<Digest>,

@@ -24,6 +24,8 @@ pub enum Refusal {
     Lower { list: OsString, reason: String },
     #[error("--lower is for the overlay modes: a directory has its parents inside")]
     LowerInDirectoryMode,
+    #[error("--upper is for directory mode, where ROOT is the mount and not the upper directory")]
+    UpperInOverlayMode,
     #[error("--map-user {user}: {file} lends no ids to that user")]
     NothingLent { user: String, file: &'static str },
     #[error("--max-xattr-bytes {0}: too large for this machine")]
@@ -73,6 +75,7 @@ fn meaning(arguments: &args::Unpack) -> Result<Options, Refusal> {
     Ok(Options {
         mode: arguments.mode.into(),
         lowers: lowers(arguments)?,
+        upper: upper(arguments)?,
         expect: Expect { blob: arguments.digest.clone(), diff_id: arguments.diff_id.clone() },
         threads: arguments.threads,
         limits: limits(&arguments.limits)?,
@@ -115,6 +118,13 @@ fn lowers(arguments: &args::Unpack) -> Result<Lowers, Refusal> {
         }
     }
     Ok(Lowers::Known(directories))
+}
+
+fn upper(arguments: &args::Unpack) -> Result<Option<PathBuf>, Refusal> {
+    if arguments.mode != args::Mode::Directory && arguments.upper.is_some() {
+        return Err(Refusal::UpperInOverlayMode);
+    }
+    Ok(arguments.upper.clone())
 }
 
 fn owners(arguments: &args::Unpack) -> Result<Owners, Refusal> {
@@ -212,7 +222,12 @@ fn consequence(error: &Error, root: &Path) -> String {
 fn is_usage(error: &Error) -> bool {
     let missing = matches!(
         error.cause(),
-        Cause::Options(OptionsError::Root { .. } | OptionsError::Lower { .. })
+        Cause::Options(
+            OptionsError::Root { .. }
+                | OptionsError::Lower { .. }
+                | OptionsError::Upper { .. }
+                | OptionsError::NotTheUpper { .. }
+        )
     );
     error.kind() == ErrorKind::InvalidArgument && !missing
 }

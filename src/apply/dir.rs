@@ -80,6 +80,7 @@ impl Job<'_> {
 
     /// Gives an existing directory the entry's metadata in place of its own.
     fn describe(&mut self, entry: &Entry, id: DirId) -> Result<(), Cause> {
+        self.bring_into_upper(id)?;
         let fd = self.resolver.parent(id)?;
         if let Some(owner) = self.owner(entry.uid, entry.gid)? {
             self.set_dir_owner(id, &fd, owner, true)?;
@@ -115,6 +116,7 @@ impl Job<'_> {
         name: Component<'_>,
     ) -> Result<(), Cause> {
         self.bring_into_root(dir)?;
+        self.bring_into_upper(dir)?;
         let (id, fd) = self.new_dir(dir, name, IMPLIED_MODE)?;
         if let Some(owner) = self.owner(IMPLIED_OWNER.0, IMPLIED_OWNER.1)? {
             self.set_dir_owner(id, &fd, owner, self.must_chown(dir, owner))?;
@@ -185,6 +187,7 @@ impl Job<'_> {
         if node.described || !(node.inherited || node.found) {
             return Ok(());
         }
+        self.bring_into_upper(id)?;
         let fd = self.resolver.parent(id)?;
         if let Some(owner) = self.owner(IMPLIED_OWNER.0, IMPLIED_OWNER.1)? {
             self.set_dir_owner(id, &fd, owner, true)?;

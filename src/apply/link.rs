@@ -64,6 +64,8 @@ impl Job<'_> {
                 if !self.resolver.tree.is_ours(dir, name.as_bytes()) {
                     self.note_linked_lower(dir, name);
                 }
+                // link(2) copies the target up, and its directory before it.
+                self.bring_into_upper(dir)?;
                 return Ok(dir);
             }
             InRoot::Nothing => {}

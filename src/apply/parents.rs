@@ -43,6 +43,7 @@ impl Job<'_> {
         }
         let dir = self.reach(path)?;
         self.bring_into_root(dir)?;
+        self.bring_into_upper(dir)?;
         self.resolver.remember_parent(path, dir);
         Ok(dir)
     }
