@@ -13,7 +13,7 @@ help:
 
 ## test: all tests; what .ci/run runs
 .PHONY: test
-test: lint test-rust test-c test-go
+test: lint test-rust test-c test-go test-kernel
 
 ## lint: formatters, clippy, go vet, manual pages, scripts, licence lines
 .PHONY: lint
@@ -29,7 +29,7 @@ lint: lint-tools
 # Nothing is linked, so the header suffices: no installed library, and no pkg-config file of it.
 GO_VET := cd go-bindings && PKG_CONFIG=true CGO_CFLAGS="-I$(CURDIR)/include" go vet ./...
 
-SCRIPTS := $(wildcard scripts/* .ci/run c-tests/*.sh)
+SCRIPTS := $(wildcard scripts/* .ci/run c-tests/*.sh tests/kernel/*.sh)
 .PHONY: lint-tools
 lint-tools:
 	$(need) mandoc shellcheck
@@ -80,6 +80,15 @@ test-c:
 test-go:
 	scripts/test-go
 
+## test-kernel: builds a kernel with the overlayfs bug, once; runs the library in it; 6 minutes, 1 GB
+.PHONY: test-kernel
+test-kernel:
+	$(need) $(KERNEL_PACKAGES)
+	$(CARGO) build --quiet --package ocilayer-cli --package ocilayer-kernel-test
+	linux=$$(tests/kernel/build.sh) && "$${CARGO_TARGET_DIR:-target}/debug/ocilayer-kernel-test" "$$linux"
+
+KERNEL_PACKAGES := bc bison e2fsprogs flex gcc libc6-dev linux-source make xz-utils
+
 ## bench: compares with other appliers on real layers; QUICK=1 for a first look; root, 4 GB of disk
 .PHONY: bench
 bench:
@@ -96,7 +105,7 @@ BENCH_PACKAGES := debootstrap gzip libarchive-tools strace tar zstd
 ## deps: installs what all of the above need
 .PHONY: deps
 deps: lint-tools
-	$(need) $(TEST_PACKAGES) $(DEMO_PACKAGES) $(BENCH_PACKAGES)
+	$(need) $(TEST_PACKAGES) $(DEMO_PACKAGES) $(BENCH_PACKAGES) $(KERNEL_PACKAGES)
 
 ## clean: removes what was built, and the demo's downloads
 .PHONY: clean
