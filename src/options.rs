@@ -127,6 +127,19 @@ impl Options {
         if self.mode == Mode::Directory && self.lowers != Lowers::Unknown {
             return Err(OptionsError::LowersInDirectoryMode);
         }
+        self.check_others()
+    }
+
+    /// The same for a scan, which may be told in directory mode, too, that nothing lies below.
+    pub(crate) fn check_scan(&self) -> Result<(), OptionsError> {
+        let below = matches!(&self.lowers, Lowers::Known(lowers) if !lowers.is_empty());
+        if self.mode == Mode::Directory && below {
+            return Err(OptionsError::LowersInDirectoryMode);
+        }
+        self.check_others()
+    }
+
+    fn check_others(&self) -> Result<(), OptionsError> {
         if let Owners::Map { uids, gids } = &self.owners
             && (!IdRange::disjoint(uids) || !IdRange::disjoint(gids))
         {

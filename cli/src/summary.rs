@@ -31,7 +31,7 @@ impl Display for Summary<'_> {
     }
 }
 
-fn entries(counts: &EntryCounts) -> String {
+pub fn entries(counts: &EntryCounts) -> String {
     let kinds = [
         (counts.files, "file", "files"),
         (counts.directories, "directory", "directories"),

@@ -23,7 +23,7 @@ use crate::layer::{self, Action, Names};
 use crate::observer::Warning;
 use crate::options::{Lowers, Mode, Options};
 use crate::report::{EntryCounts, SkipReason, Skips};
-use crate::resolve::{Component, DirId, Resolver, SafeParent, is, stat_child};
+use crate::resolve::{Component, DirId, Resolver, SafeParent, View, is, stat_child};
 use crate::tar::{Entry, Kind};
 
 use file::OpenFile;
@@ -43,6 +43,10 @@ pub struct ApplyError {
 impl ApplyError {
     pub(crate) fn new(operation: &'static str, errno: Errno) -> ApplyError {
         ApplyError { operation, detail: String::new(), errno }
+    }
+
+    pub(crate) fn about(operation: &'static str, what: &str, errno: Errno) -> ApplyError {
+        ApplyError { operation, detail: format!(" {what}"), errno }
     }
 
     pub(crate) fn errno(&self) -> Errno {
@@ -70,7 +74,7 @@ impl<T> Failing<T> for Result<T, Errno> {
         operation: &'static str,
         detail: impl FnOnce() -> String,
     ) -> Result<T, ApplyError> {
-        self.map_err(|errno| ApplyError { operation, detail: format!(" {}", detail()), errno })
+        self.map_err(|errno| ApplyError::about(operation, &detail(), errno))
     }
 }
 

@@ -64,7 +64,7 @@ pub struct ocilayer_id_range {
     pub count: u32,
 }
 
-/// What unpack_layer is told. Start with OCILAYER_OPTIONS_INIT, or with zeros and @size: zero is
+/// What unpack_layer and ocilayer_scan are told. Start with OCILAYER_OPTIONS_INIT, or with zeros and @size: zero is
 /// the safe default of every field.
 ///
 /// Later versions add fields at the end only, and @size tells which ones the caller knows: a
@@ -72,7 +72,7 @@ pub struct ocilayer_id_range {
 /// than the library, works as long as what the library does not know is zero, and is -E2BIG
 /// otherwise.
 ///
-/// All that it points to is borrowed until unpack_layer returns. One struct may serve several
+/// All that it points to is borrowed until the call returns. One struct may serve several
 /// threads at once, if its callbacks may.
 #[repr(C)]
 #[derive(Clone, Copy)]

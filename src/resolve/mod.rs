@@ -28,7 +28,7 @@ use crate::options::{Lowers, Mode, OptionsError};
 pub(crate) use open::open_child;
 pub(crate) use path::{AboveRoot, CleanPath, Component, Unclean};
 pub(crate) use tree::{Below, Dir, DirId, Tree};
-pub(crate) use walk::{Step, Walk};
+pub(crate) use walk::{Step, View, Walk};
 
 use fds::{Fds, LayerIndex};
 use open::Opener;
@@ -188,7 +188,7 @@ impl Resolver {
     }
 
     /// Looks a name up in the merged view. What turns out to be a directory is remembered.
-    pub(crate) fn look(&mut self, dir: DirId, name: Component<'_>) -> Result<Seen, ResolveError> {
+    fn look_at(&mut self, dir: DirId, name: Component<'_>) -> Result<Seen, ResolveError> {
         if let Some(child) = self.tree.child(dir, name.as_bytes()) {
             return Ok(Seen::Dir(child));
         }
@@ -375,21 +375,6 @@ impl Resolver {
         readlinkat(&fd, name.as_bytes(), Vec::new())
             .map(|target| target.into_bytes())
             .map_err(|errno| self.failed("readlinkat", dir, name, errno))
-    }
-
-    pub(crate) fn failed(
-        &self,
-        operation: &'static str,
-        dir: DirId,
-        name: Component<'_>,
-        errno: Errno,
-    ) -> ResolveError {
-        let mut path = self.tree.path(dir);
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name.as_bytes());
-        ResolveError { operation, path, errno }
     }
 }
 

@@ -15,6 +15,15 @@ pub(crate) struct DirId(u32);
 
 impl DirId {
     pub(crate) const ROOT: DirId = DirId(0);
+
+    /// The directory of this number, in a tree that numbers them itself.
+    pub(crate) fn new(number: u32) -> DirId {
+        DirId(number)
+    }
+
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
 }
 
 /// Which of the lower layers have a directory of the same name that shows through.
