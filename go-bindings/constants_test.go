@@ -37,6 +37,17 @@ var constants = map[string]uint32{
 	"ERROR_CALLBACK": uint32(ocilayer.ErrCallback), "ERROR_PANIC": uint32(ocilayer.ErrPanic),
 	"ERROR_UNSUPPORTED": uint32(ocilayer.ErrUnsupported),
 
+	"FINDING_WHITEOUT": uint32(ocilayer.FindingWhiteout), "FINDING_OPAQUE": uint32(ocilayer.FindingOpaque),
+	"FINDING_TRUSTED_XATTR":    uint32(ocilayer.FindingTrustedXattr),
+	"FINDING_OVERLAY_XATTR":    uint32(ocilayer.FindingOverlayXattr),
+	"FINDING_XATTR_ON_SPECIAL": uint32(ocilayer.FindingXattrOnSpecial),
+	"FINDING_NAME_LEAVES_ROOT": uint32(ocilayer.FindingNameLeavesRoot),
+	"FINDING_LINK_LEAVES_ROOT": uint32(ocilayer.FindingLinkLeavesRoot),
+	"FINDING_DEVICE":           uint32(ocilayer.FindingDevice), "FINDING_SETUID": uint32(ocilayer.FindingSetuid),
+	"FINDING_SETGID": uint32(ocilayer.FindingSetgid), "FINDING_FILE_CAPABILITY": uint32(ocilayer.FindingFileCapability),
+	"FINDING_DUPLICATE": uint32(ocilayer.FindingDuplicate), "FINDING_AUFS_METADATA": uint32(ocilayer.FindingAUFSMetadata),
+	"FINDING_REFUSED": uint32(ocilayer.FindingRefused),
+
 	"MODE_DIRECTORY": uint32(ocilayer.ModeDirectory), "MODE_OVERLAY": uint32(ocilayer.ModeOverlay),
 	"MODE_OVERLAY_USERXATTR": uint32(ocilayer.ModeOverlayUserXattr),
 

@@ -164,7 +164,7 @@ type options struct {
 	warning     func(Warning)
 }
 
-// Option changes one default of Unpack.
+// Option changes one default of [Unpack] or [Scan].
 type Option func(*options)
 
 // WithMode chooses how whiteouts become visible; ModeDirectory is the default.
