@@ -20,7 +20,7 @@ test: lint test-rust test-c test-go test-kernel
 lint: lint-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
-	test -z "$$(gofmt -l go-bindings | tee /dev/stderr)"
+	@wrong=$$(gofmt -l go-bindings); [ -z "$$wrong" ] || { echo "gofmt would change $$wrong"; exit 1; }
 	$(GO_VET)
 	mandoc -T lint -W warning man/*
 	shellcheck --severity=warning $(SCRIPTS)
