@@ -13,16 +13,21 @@ help:
 
 ## test: all tests; what .ci/run runs
 .PHONY: test
-test: lint test-rust test-c test-kernel
+test: lint test-rust test-c test-go test-kernel
 
-## lint: formatter, clippy, manual pages, scripts, licence lines
+## lint: formatters, clippy, go vet, manual pages, scripts, licence lines
 .PHONY: lint
 lint: lint-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+	@wrong=$$(gofmt -l go-bindings); [ -z "$$wrong" ] || { echo "gofmt would change $$wrong"; exit 1; }
+	$(GO_VET)
 	mandoc -T lint -W warning man/*
 	shellcheck --severity=warning $(SCRIPTS)
 	scripts/check-licences
+
+# Nothing is linked, so the header suffices: no installed library, and no pkg-config file of it.
+GO_VET := cd go-bindings && PKG_CONFIG=true CGO_CFLAGS="-I$(CURDIR)/include" go vet ./...
 
 SCRIPTS := $(wildcard scripts/* .ci/run c-tests/*.sh tests/kernel/*.sh)
 .PHONY: lint-tools
@@ -70,6 +75,11 @@ header:
 test-c:
 	scripts/test-c
 
+## test-go: the Go package: shared, static, race detector, without cgo, other systems
+.PHONY: test-go
+test-go:
+	scripts/test-go
+
 ## test-kernel: builds a kernel with the overlayfs bug, once; runs the library in it; 6 minutes, 1 GB
 .PHONY: test-kernel
 test-kernel:
@@ -84,6 +94,11 @@ KERNEL_PACKAGES := bc bison e2fsprogs flex gcc libc6-dev linux-source make xz-ut
 bench:
 	$(need) $(BENCH_PACKAGES)
 	$(CARGO) run --quiet --release --package ocilayer-bench -- $(if $(QUICK),--quick)
+
+## bench-go: what it costs to unpack from Go: the command, an os.File, a pipe, in turns; root
+.PHONY: bench-go
+bench-go:
+	scripts/bench-go $(RUNS)
 
 BENCH_PACKAGES := debootstrap gzip libarchive-tools strace tar zstd
 
