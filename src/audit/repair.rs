@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Takes wrong marks away, and nothing else.
+
+use std::path::PathBuf;
+
+use rustix::fs::{fstat, stat};
+
+use super::mounts::overlay_mounts;
+use super::stack::{Level, Stack, failed};
+use crate::apply::xattr;
+use crate::error::Result;
+use crate::options::OptionsError;
+
+/// Refuses a stack of which an overlay mount uses a directory: the kernel may have the mark in its
+/// memory, and says that changes below a mount are undefined
+/// (Documentation/filesystems/overlayfs.rst, "Changes to underlying filesystems").
+pub(super) fn refuse_live(stack: &Stack) -> Result<()> {
+    let mounts = overlay_mounts().map_err(|error| OptionsError::Mounts(error.to_string()))?;
+    let mut live = Vec::new();
+    for mount in &mounts {
+        for layer in mount.layers() {
+            // What cannot be seen from here is compared by its name only.
+            let id = stat(&layer).ok().map(|stat| (stat.st_dev, stat.st_ino));
+            live.push((layer, id, mount.mount_point.clone()));
+        }
+    }
+    for level in 0..stack.len() {
+        let own = fstat(stack.root(level)).map_err(|errno| failed("fstat", b"", errno))?;
+        let own = (own.st_dev, own.st_ino);
+        let used = live.iter().find(|(path, id, _)| match id {
+            Some(id) => *id == own,
+            None => path == stack.path(level),
+        });
+        if let Some((_, _, mount_point)) = used {
+            let path: PathBuf = stack.path(level).to_owned();
+            return Err(OptionsError::Live { path, mount_point: mount_point.clone() }.into());
+        }
+    }
+    Ok(())
+}
+
+/// How many marks were removed.
+pub(super) fn remove(stack: &mut Stack, wrong: &[(Level, Vec<u8>)]) -> Result<u64> {
+    let mark = stack.mark();
+    for (level, path) in wrong {
+        if let Some(dir) = stack.dir(*level, path)? {
+            xattr::remove(std::os::fd::AsFd::as_fd(&*dir), mark.as_bytes())
+                .map_err(|errno| failed("fremovexattr", path, errno))?;
+        }
+    }
+    Ok(wrong.len() as u64)
+}
