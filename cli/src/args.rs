@@ -71,6 +71,7 @@ pub enum Command {
     Unpack(Box<Unpack>),
     Check(Check),
     Scan(Box<Scan>),
+    Audit(Box<Audit>),
 }
 
 /// Applies one layer to a directory.
