@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package containerd
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+	"github.com/moby/sys/userns"
+
+	ocilayer "github.com/ocilayer/ocilayer/go-bindings"
+)
+
+// target is where a layer goes, and how its whiteouts become visible there.
+type target struct {
+	root string
+	mode ocilayer.Mode
+	// lowers is nil where the parents are not known, as in containerd's parallel unpack.
+	lowers []string
+}
+
+func (t target) options() []ocilayer.Option {
+	options := []ocilayer.Option{ocilayer.WithMode(t.mode)}
+	if t.lowers != nil {
+		options = append(options, ocilayer.WithLowers(t.lowers...))
+	}
+	return options
+}
+
+// withTarget finds out where mounts lead, calls apply with that, and undoes what it had to mount.
+func (a *applier) withTarget(ctx context.Context, mounts []mount.Mount, apply func(target) error) (err error) {
+	if at, ok := directTarget(mounts); ok {
+		return apply(at)
+	}
+	mounts, deactivate, err := a.activate(ctx, mounts)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, deactivate()) }()
+	return mount.WithTempMount(ctx, mounts, func(root string) error {
+		return apply(target{root: root, mode: ocilayer.ModeDirectory})
+	})
+}
+
+// directTarget is the directory behind a mount that need not be mounted.
+func directTarget(mounts []mount.Mount) (target, bool) {
+	if len(mounts) != 1 {
+		return target{}, false
+	}
+	m := mounts[0]
+	// Read-only is for mount(2) to refuse, a subdirectory for mount to find.
+	if slices.Contains(m.Options, "ro") || m.Target != "" {
+		return target{}, false
+	}
+	switch m.Type {
+	case "bind":
+		return target{root: m.Source, mode: ocilayer.ModeDirectory}, filepath.IsAbs(m.Source)
+	case "overlay":
+		// In a user namespace the mount itself knows what is allowed, and which xattrs to use.
+		if userns.RunningInUserNS() {
+			return target{}, false
+		}
+		return overlayTarget(m.Options)
+	}
+	return target{}, false
+}
+
+func overlayTarget(options []string) (target, bool) {
+	at := target{mode: ocilayer.ModeOverlay}
+	for _, option := range options {
+		key, value, _ := strings.Cut(option, "=")
+		switch key {
+		case "upperdir":
+			at.root = unescape(value)
+		case "lowerdir":
+			at.lowers = splitLowers(value)
+		case "userxattr":
+			at.mode = ocilayer.ModeOverlayUserXattr
+		case "lowerdir+", "datadir+", "redirect_dir", "metacopy":
+			// Layers that refer to each other by xattrs are the kernel's to read.
+			return target{}, false
+		}
+	}
+	for _, directory := range append([]string{at.root}, at.lowers...) {
+		if !filepath.IsAbs(directory) {
+			return target{}, false
+		}
+	}
+	return at, true
+}
+
+// splitLowers takes overlay's lowerdir apart: a colon separates, and a backslash takes the next
+// character as it is. An empty directory between two colons marks data-only layers: it stays, and
+// is not absolute.
+func splitLowers(value string) []string {
+	var lowers []string
+	start, escaped := 0, false
+	for i := 0; i < len(value); i++ {
+		switch {
+		case escaped:
+			escaped = false
+		case value[i] == '\\':
+			escaped = true
+		case value[i] == ':':
+			lowers = append(lowers, unescape(value[start:i]))
+			start = i + 1
+		}
+	}
+	return append(lowers, unescape(value[start:]))
+}
+
+func unescape(value string) string {
+	var out strings.Builder
+	escaped := false
+	for i := 0; i < len(value); i++ {
+		if value[i] == '\\' && !escaped {
+			escaped = true
+			continue
+		}
+		escaped = false
+		out.WriteByte(value[i])
+	}
+	return out.String()
+}
+
+// activate hands mounts that mount(2) does not know to the mount manager, if there is one.
+func (a *applier) activate(ctx context.Context, mounts []mount.Mount) ([]mount.Mount, func() error, error) {
+	nothing := func() error { return nil }
+	if a.mounts == nil {
+		return mounts, nothing, nil
+	}
+	name := "ocilayer-apply-" + rand.Text()
+	info, err := a.mounts.Activate(ctx, name, mounts)
+	switch {
+	case errdefs.IsNotImplemented(err):
+		return mounts, nothing, nil
+	case err != nil:
+		return nil, nil, fmt.Errorf("activate mounts: %w", err)
+	}
+	return info.System, func() error {
+		// Also when the apply was cancelled: the mounts stay otherwise.
+		if err := a.mounts.Deactivate(context.WithoutCancel(ctx), name); err != nil {
+			log.G(ctx).WithError(err).WithField("name", name).Error("mounts of an apply stay active")
+			return fmt.Errorf("deactivate mounts: %w", err)
+		}
+		return nil
+	}, nil
+}
