@@ -17,6 +17,7 @@ import (
 	"github.com/moby/sys/userns"
 
 	ocilayer "github.com/ocilayer/ocilayer/go-bindings"
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/lowerdir"
 )
 
 // target is where a layer goes, and how its whiteouts become visible there.
@@ -79,9 +80,9 @@ func overlayTarget(options []string) (target, bool) {
 		key, value, _ := strings.Cut(option, "=")
 		switch key {
 		case "upperdir":
-			at.root = unescape(value)
+			at.root = lowerdir.Unescape(value)
 		case "lowerdir":
-			at.lowers = splitLowers(value)
+			at.lowers = lowerdir.Split(value)
 		case "userxattr":
 			at.mode = ocilayer.ModeOverlayUserXattr
 		case "lowerdir+", "datadir+", "redirect_dir", "metacopy":
@@ -89,46 +90,13 @@ func overlayTarget(options []string) (target, bool) {
 			return target{}, false
 		}
 	}
+	// Also the empty one that announces data-only layers.
 	for _, directory := range append([]string{at.root}, at.lowers...) {
 		if !filepath.IsAbs(directory) {
 			return target{}, false
 		}
 	}
 	return at, true
-}
-
-// splitLowers takes overlay's lowerdir apart: a colon separates, and a backslash takes the next
-// character as it is. An empty directory between two colons marks data-only layers: it stays, and
-// is not absolute.
-func splitLowers(value string) []string {
-	var lowers []string
-	start, escaped := 0, false
-	for i := 0; i < len(value); i++ {
-		switch {
-		case escaped:
-			escaped = false
-		case value[i] == '\\':
-			escaped = true
-		case value[i] == ':':
-			lowers = append(lowers, unescape(value[start:i]))
-			start = i + 1
-		}
-	}
-	return append(lowers, unescape(value[start:]))
-}
-
-func unescape(value string) string {
-	var out strings.Builder
-	escaped := false
-	for i := 0; i < len(value); i++ {
-		if value[i] == '\\' && !escaped {
-			escaped = true
-			continue
-		}
-		escaped = false
-		out.WriteByte(value[i])
-	}
-	return out.String()
 }
 
 // activate hands mounts that mount(2) does not know to the mount manager, if there is one.
