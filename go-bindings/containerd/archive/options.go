@@ -79,6 +79,12 @@ func OverlayConvertWhiteout(*tar.Header, string) (bool, error) {
 	return false, fmt.Errorf("archive.OverlayConvertWhiteout is for WithConvertWhiteout only: %w", errors.ErrUnsupported)
 }
 
+// AufsConvertWhiteout is here because containerd 1.7 names it beside OverlayConvertWhiteout. Linux
+// has had no aufs for long: Apply fails with errors.ErrUnsupported where it is asked for.
+func AufsConvertWhiteout(*tar.Header, string) (bool, error) {
+	return false, fmt.Errorf("archive.AufsConvertWhiteout: %w", errors.ErrUnsupported)
+}
+
 // marksForOverlay tells a deleting applier from a marking one, or refuses a third kind.
 func (o *ApplyOptions) marksForOverlay() (bool, error) {
 	if o.ConvertWhiteout == nil {

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience is how long a daemon may take to come up or to go, on a machine that is busy with other
+// tests. It is no expectation.
+const patience = 2 * time.Minute
+
+// daemon is a process that ends with its test.
+type daemon struct {
+	command *exec.Cmd
+	log     string
+	exited  chan struct{}
+}
+
+func startDaemon(t testing.TB, log string, environment []string, name string, args ...string) *daemon {
+	t.Helper()
+	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	d := &daemon{command: exec.Command(name, args...), log: log, exited: make(chan struct{})}
+	d.command.Stdout, d.command.Stderr = file, file
+	d.command.Env = append(os.Environ(), environment...)
+	// A test run that is killed leaves no daemon behind.
+	d.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := d.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		d.command.Wait()
+		close(d.exited)
+	}()
+	t.Cleanup(func() {
+		d.stop(t)
+		if t.Failed() {
+			text, _ := os.ReadFile(log)
+			t.Logf("%s:\n%s", log, lastLines(string(text), 40))
+		}
+	})
+	return d
+}
+
+func lastLines(text string, count int) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(lines[max(0, len(lines)-count):], "\n")
+}
+
+func (d *daemon) signal(t testing.TB, signal syscall.Signal) {
+	t.Helper()
+	if err := d.command.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (d *daemon) wait(t testing.TB) {
+	t.Helper()
+	select {
+	case <-d.exited:
+	case <-time.After(patience):
+		d.command.Process.Kill()
+		t.Errorf("%s did not end", d.command.Path)
+	}
+}
+
+func (d *daemon) stop(t testing.TB) {
+	d.command.Process.Signal(syscall.SIGTERM)
+	d.wait(t)
+}
+
+// until asks again and again, until ready says yes or the daemon is gone.
+func (d *daemon) until(t testing.TB, what string, ready func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !ready() {
+		select {
+		case <-d.exited:
+			t.Fatalf("%s: %s ended", what, d.command.Path)
+		case <-time.After(5 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: still waiting", what)
+		}
+	}
+}
+
+// machine is a containerd with directories and sockets of its own.
+type machine struct {
+	*daemon
+	dir     string
+	ctrPath string
+}
+
+// setup is how a test wants its containerd.
+type setup struct {
+	release release
+	// binary is stock containerd if it is empty.
+	binary string
+	// config follows what every containerd of these tests is told.
+	config string
+}
+
+// start runs a containerd and waits until it answers.
+func (s setup) start(t testing.TB) *machine {
+	t.Helper()
+	stock := s.release.stock(t)
+	if s.binary == "" {
+		s.binary = filepath.Join(stock, "containerd")
+	}
+	m := &machine{dir: shortTempDir(t), ctrPath: filepath.Join(stock, "ctr")}
+	s.startIn(t, m, stock)
+	return m
+}
+
+// startWithDiffer runs a containerd that has a proxy plugin, and the ocilayer-differ behind it. It
+// is the differ that is started first, so that containerd is asked only once it is there.
+func (s setup) startWithDiffer(t testing.TB, flags ...string) (*machine, *proxy) {
+	t.Helper()
+	stock := s.release.stock(t)
+	if s.binary == "" {
+		s.binary = filepath.Join(stock, "containerd")
+	}
+	m := &machine{dir: shortTempDir(t), ctrPath: filepath.Join(stock, "ctr")}
+	p := startDiffer(t, m.dir, flags...)
+	s.config = p.configFor() + s.config
+	s.startIn(t, m, stock)
+	return m, p
+}
+
+func (s setup) startIn(t testing.TB, m *machine, stock string) {
+	t.Helper()
+	config := fmt.Sprintf(`version = %d
+root = %q
+state = %q
+# It would leave a directory of its own outside of these.
+disabled_plugins = ["io.containerd.nri.v1.nri"]
+[grpc]
+  address = %q
+[ttrpc]
+  address = %q
+[plugins."io.containerd.internal.v1.opt"]
+  path = %q
+%s`, s.release.configVersion, m.root(), filepath.Join(m.dir, "state"), m.socket(), m.socket()+".ttrpc", filepath.Join(m.dir, "opt"), s.config)
+	file := filepath.Join(m.dir, "config.toml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The shim is found beside containerd, runc where Debian puts it.
+	path := "PATH=" + stock + ":" + os.Getenv("PATH") + ":/usr/sbin:/sbin"
+	m.daemon = startDaemon(t, filepath.Join(m.dir, "containerd.log"), []string{path}, s.binary, "--config", file)
+	m.until(t, "containerd", func() bool { _, err := m.tryCtr("version"); return err == nil })
+}
+
+// shortTempDir is a temporary directory whose name leaves room for a socket's: t.TempDir has the
+// test's name in it.
+func shortTempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "containerd-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		unmountBelow(t, dir)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+func (m *machine) root() string   { return filepath.Join(m.dir, "root") }
+func (m *machine) socket() string { return filepath.Join(m.dir, "containerd.sock") }
+
+// ctr runs ctr, as an operator would, and returns what it printed.
+func (m *machine) ctr(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := m.tryCtr(args...)
+	if err != nil {
+		t.Fatalf("ctr %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+func (m *machine) tryCtr(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	command := exec.CommandContext(ctx, m.ctrPath, append([]string{"--address", m.socket(), "--namespace", "tests"}, args...)...)
+	var out bytes.Buffer
+	command.Stdout, command.Stderr = &out, &out
+	err := command.Run()
+	return out.String(), err
+}
+
+// layers are the directories of the snapshots that the only image was unpacked to, bottom first.
+func (m *machine) layers(t testing.TB) []string {
+	t.Helper()
+	parents := map[string]string{}
+	isParent := map[string]bool{}
+	for _, line := range strings.Split(m.ctr(t, "snapshots", "list"), "\n")[1:] {
+		switch fields := strings.Fields(line); len(fields) {
+		case 2:
+			parents[fields[0]] = ""
+		case 3:
+			parents[fields[0]] = fields[1]
+			isParent[fields[1]] = true
+		}
+	}
+	var tops []string
+	for key := range parents {
+		if !isParent[key] {
+			tops = append(tops, key)
+		}
+	}
+	if len(tops) != 1 {
+		t.Fatalf("%d top snapshots, not one", len(tops))
+	}
+	return m.directories(t, tops[0])
+}
+
+// directories asks the snapshotter how it would mount a snapshot, and takes the answer apart.
+func (m *machine) directories(t testing.TB, top string) []string {
+	t.Helper()
+	m.ctr(t, "snapshots", "view", "look", top)
+	defer m.ctr(t, "snapshots", "remove", "look")
+	mount := strings.Fields(m.ctr(t, "snapshots", "mounts", "/mnt", "look"))
+	for _, word := range mount {
+		for _, option := range strings.Split(word, ",") {
+			if lowers, ok := strings.CutPrefix(option, "lowerdir="); ok {
+				directories := strings.Split(lowers, ":")
+				for i, j := 0, len(directories)-1; i < j; i, j = i+1, j-1 {
+					directories[i], directories[j] = directories[j], directories[i]
+				}
+				return directories
+			}
+		}
+	}
+	for _, word := range mount {
+		if strings.HasSuffix(word, "/fs") {
+			return []string{word}
+		}
+	}
+	t.Fatalf("no directories in %q", mount)
+	return nil
+}
+
+// snapshots reads the layers' directories, bottom first.
+func (m *machine) snapshots(t testing.TB) []tree {
+	t.Helper()
+	var trees []tree
+	for _, directory := range m.layers(t) {
+		trees = append(trees, readTree(t, directory))
+	}
+	return trees
+}
+
+// mountsBelow are the mount points below dir in this mount namespace, the newest first.
+func mountsBelow(t testing.TB, dir string) []string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var below []string
+	for _, line := range strings.Split(string(text), "\n") {
+		if fields := strings.Fields(line); len(fields) > 4 && strings.HasPrefix(fields[4], dir+"/") {
+			below = append([]string{fields[4]}, below...)
+		}
+	}
+	return below
+}
+
+func unmountBelow(t testing.TB, dir string) {
+	t.Helper()
+	for _, point := range mountsBelow(t, dir) {
+		if err := syscall.Unmount(point, syscall.MNT_DETACH); err != nil {
+			t.Errorf("unmount %s: %v", point, err)
+		}
+	}
+}
