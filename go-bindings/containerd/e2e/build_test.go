@@ -138,6 +138,9 @@ func (r release) source(t testing.TB) string {
 // the files of those names.
 func (r release) goBuild(t testing.TB, bin string, changed map[string]string, packages ...string) {
 	t.Helper()
+	if built[bin] {
+		return
+	}
 	source := r.source(t)
 	work := target(t, r.version, "work-"+filepath.Base(bin))
 	if err := os.MkdirAll(work, 0o755); err != nil {
@@ -156,7 +159,12 @@ func (r release) goBuild(t testing.TB, bin string, changed map[string]string, pa
 	if out, err := command.CombinedOutput(); err != nil {
 		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
+	built[bin] = true
 }
+
+// built are the directories that this run has built already. Earlier runs' may be outdated: our
+// part of them changes.
+var built = map[string]bool{}
 
 // requireOurs has the fork's go.mod name those of our modules that it imports.
 func (r release) requireOurs(t testing.TB, work string, changed map[string]string) {
@@ -235,10 +243,14 @@ func appendTo(t testing.TB, file string, text []byte) {
 // differ builds the proxy differ.
 func differ(t testing.TB) string {
 	bin := target(t, "ocilayer-differ")
+	if built[bin] {
+		return bin
+	}
 	command := exec.Command("go", "build", "-buildvcs=false", "-o", bin, "./cmd/ocilayer-differ")
 	command.Dir = filepath.Join(repository(t), "go-bindings", "containerd")
 	if out, err := command.CombinedOutput(); err != nil {
 		t.Fatalf("go build ocilayer-differ: %v\n%s", err, out)
 	}
+	built[bin] = true
 	return bin
 }

@@ -192,7 +192,7 @@ func (m *machine) ctr(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := m.tryCtr(args...)
 	if err != nil {
-		t.Fatalf("ctr %s: %v\n%s", strings.Join(args, " "), err, out)
+		t.Fatalf("ctr %s: %v", strings.Join(args, " "), err)
 	}
 	return out
 }
@@ -200,70 +200,20 @@ func (m *machine) ctr(t testing.TB, args ...string) string {
 func (m *machine) tryCtr(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	command := exec.CommandContext(ctx, m.ctrPath, append([]string{"--address", m.socket(), "--namespace", "tests"}, args...)...)
-	var out bytes.Buffer
-	command.Stdout, command.Stderr = &out, &out
-	err := command.Run()
-	return out.String(), err
+	command := exec.CommandContext(ctx, m.ctrPath, append([]string{"--address", m.socket(), "--namespace", namespace}, args...)...)
+	var out, said bytes.Buffer
+	command.Stdout, command.Stderr = &out, &said
+	if err := command.Run(); err != nil {
+		return out.String(), fmt.Errorf("%w\n%s%s", err, &out, &said)
+	}
+	return out.String(), nil
 }
 
-// layers are the directories of the snapshots that the only image was unpacked to, bottom first.
-func (m *machine) layers(t testing.TB) []string {
-	t.Helper()
-	parents := map[string]string{}
-	isParent := map[string]bool{}
-	for _, line := range strings.Split(m.ctr(t, "snapshots", "list"), "\n")[1:] {
-		switch fields := strings.Fields(line); len(fields) {
-		case 2:
-			parents[fields[0]] = ""
-		case 3:
-			parents[fields[0]] = fields[1]
-			isParent[fields[1]] = true
-		}
-	}
-	var tops []string
-	for key := range parents {
-		if !isParent[key] {
-			tops = append(tops, key)
-		}
-	}
-	if len(tops) != 1 {
-		t.Fatalf("%d top snapshots, not one", len(tops))
-	}
-	return m.directories(t, tops[0])
-}
-
-// directories asks the snapshotter how it would mount a snapshot, and takes the answer apart.
-func (m *machine) directories(t testing.TB, top string) []string {
-	t.Helper()
-	m.ctr(t, "snapshots", "view", "look", top)
-	defer m.ctr(t, "snapshots", "remove", "look")
-	mount := strings.Fields(m.ctr(t, "snapshots", "mounts", "/mnt", "look"))
-	for _, word := range mount {
-		for _, option := range strings.Split(word, ",") {
-			if lowers, ok := strings.CutPrefix(option, "lowerdir="); ok {
-				directories := strings.Split(lowers, ":")
-				for i, j := 0, len(directories)-1; i < j; i, j = i+1, j-1 {
-					directories[i], directories[j] = directories[j], directories[i]
-				}
-				return directories
-			}
-		}
-	}
-	for _, word := range mount {
-		if strings.HasSuffix(word, "/fs") {
-			return []string{word}
-		}
-	}
-	t.Fatalf("no directories in %q", mount)
-	return nil
-}
-
-// snapshots reads the layers' directories, bottom first.
+// snapshots reads the directories of the only image's layers, bottom first.
 func (m *machine) snapshots(t testing.TB) []tree {
 	t.Helper()
 	var trees []tree
-	for _, directory := range m.layers(t) {
+	for _, directory := range m.layerDirectories(t) {
 		trees = append(trees, readTree(t, directory))
 	}
 	return trees

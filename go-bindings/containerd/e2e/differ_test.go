@@ -44,7 +44,7 @@ func startDiffer(t testing.TB, dir string, flags ...string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { conn.Close() })
 	log := filepath.Join(dir, "differ.log")
 	os.Remove(log)
 	args := append([]string{"serve",

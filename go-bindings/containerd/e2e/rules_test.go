@@ -6,45 +6,66 @@ package e2e
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 // rule is a point of docs/layer-semantics.md on which containerd's own applier is wrong.
 type rule struct {
 	name string
-	// covers says whether a difference is this rule's; below are the layers under it.
-	covers func(d difference, below []tree) bool
+	covers func(d difference, below under) bool
+}
+
+// under are the layers below the one that is compared, as either applier made them.
+type under struct {
+	stock, ours []tree
 }
 
 var rules = []rule{
-	{"overlay's own xattrs are not taken from a layer", func(d difference, _ []tree) bool {
+	{"overlay's own xattrs are not taken from a layer", func(d difference, _ under) bool {
 		return strings.HasPrefix(d.property, "xattr user.overlay.") && d.ours == ""
 	}},
-	{"no whiteout of what no parent has", func(d difference, below []tree) bool {
-		return d.property == "entry" && d.stock == "whiteout" && d.ours == "" && !has(below, d.path)
+	{"no whiteout of what no parent has", func(d difference, below under) bool {
+		return d.property == "entry" && d.stock == "whiteout" && d.ours == "" && !has(below.stock, d.path)
 	}},
-	{"a directory that replaces another is opaque", func(d difference, below []tree) bool {
-		return d.property == "xattr trusted.overlay.opaque" && d.stock == "" && has(below, d.path)
+	{"a directory that replaces another is opaque", func(d difference, below under) bool {
+		return d.property == "xattr trusted.overlay.opaque" && d.stock == "" && has(below.stock, d.path)
 	}},
-	{"times before 1970 are exact", func(d difference, _ []tree) bool {
+	{"times before 1970 are exact", func(d difference, _ under) bool {
 		return d.property == "mtime" && strings.HasPrefix(d.ours, "-")
 	}},
-	{"the entry ./ is for the root", func(d difference, _ []tree) bool {
+	{"a directory that no entry describes keeps its time", func(d difference, below under) bool {
+		return d.property == "mtime" && d.ours == nearest(below.ours, d.path)["mtime"]
+	}},
+	{"a hard link's header is not the file's", func(d difference, _ under) bool {
+		return d.linked && (d.property == "mode" || d.property == "owner" || d.property == "mtime")
+	}},
+	{"the entry ./ is for the root", func(d difference, _ under) bool {
 		return d.path == "."
 	}},
-	{"a parent that is a symlink below leads where it points", func(d difference, below []tree) bool {
+	{"a parent that is a symlink below leads where it points", func(d difference, below under) bool {
 		link := filepath.Dir(d.path)
-		return d.property == "entry" && (isSymlink(below, d.path) || isSymlink(below, link) || isTarget(below, d.path))
+		return d.property == "entry" && (isSymlink(below.stock, d.path) || isSymlink(below.stock, link) || isTarget(below.stock, d.path))
 	}},
 }
 
-func explain(d difference, below []tree) string {
+func explain(d difference, below under) string {
 	for _, rule := range rules {
 		if rule.covers(d, below) {
 			return rule.name
 		}
 	}
 	return ""
+}
+
+// nearest are the facts of a path in the topmost layer that has it.
+func nearest(below []tree, path string) map[string]string {
+	for _, tree := range slices.Backward(below) {
+		if tree[path] != nil {
+			return tree[path]
+		}
+	}
+	return nil
 }
 
 func has(below []tree, path string) bool {

@@ -126,6 +126,8 @@ func readXattrs(path string, facts map[string]string) error {
 // difference is one property in which two trees differ; an empty one is missing there.
 type difference struct {
 	path, property, stock, ours string
+	// linked says that the file has several names.
+	linked bool
 }
 
 func (d difference) String() string {
@@ -137,12 +139,12 @@ func compare(stock, ours tree) []difference {
 	for _, path := range union(stock, ours) {
 		a, b := stock[path], ours[path]
 		if a == nil || b == nil {
-			found = append(found, difference{path, "entry", describe(a), describe(b)})
+			found = append(found, difference{path: path, property: "entry", stock: describe(a), ours: describe(b)})
 			continue
 		}
 		for _, property := range union(a, b) {
 			if a[property] != b[property] {
-				found = append(found, difference{path, property, a[property], b[property]})
+				found = append(found, difference{path, property, a[property], b[property], a["links"] != "" && b["links"] != ""})
 			}
 		}
 	}

@@ -98,7 +98,7 @@ func report(t *testing.T, stock, ours []tree) {
 		found := compare(stock[layer], ours[layer])
 		counts := map[string]int{}
 		for _, difference := range found {
-			name := explain(difference, stock[:layer])
+			name := explain(difference, under{stock[:layer], ours[:layer]})
 			if name == "" {
 				t.Errorf("layer %d: %s", layer, difference)
 				continue

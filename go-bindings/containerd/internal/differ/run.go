@@ -58,7 +58,7 @@ func Run(ctx context.Context, config *Config, stderr io.Writer) error {
 		return err
 	}
 	defer stopMetrics()
-	listener, err := listen(config.Address)
+	listener, address, err := listen(config.Address)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func Run(ctx context.Context, config *Config, stderr io.Writer) error {
 	diffapi.RegisterDiffServer(server, service)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	log.Info("serving", "address", listener.Addr(), "roots", service.roots, "max_concurrent", config.MaxConcurrent)
+	log.Info("serving", "address", address, "roots", service.roots, "max_concurrent", config.MaxConcurrent)
 	notify(log, daemon.SdNotifyReady)
 
 	select {
