@@ -53,10 +53,12 @@ DEMO_PACKAGES := attr buildah debootstrap jq
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 
-## install: builds and installs library, header, pkg-config file and manual pages: PREFIX, LIBDIR, DESTDIR
+## install: builds and installs library, header, pkg-config file, command, manual pages: PREFIX, LIBDIR, DESTDIR
 .PHONY: install
 install:
 	PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" DESTDIR="$(DESTDIR)" scripts/install
+	$(CARGO) build --quiet --release --package ocilayer-cli
+	install -D -s -m 755 "$${CARGO_TARGET_DIR:-target}/release/ocilayer" "$(DESTDIR)$(PREFIX)/bin/ocilayer"
 
 ## header: writes include/ocilayer.h anew from src/capi
 .PHONY: header

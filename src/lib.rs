@@ -4,6 +4,30 @@
 //! ```text
 //! source -> decompress -> digest -> tar entries -> layer meaning -> safe path -> filesystem -> report
 //! ```
+//!
+//! [`unpack`] takes a [`Source`] of a layer, plain or compressed, and an existing directory, and
+//! returns a [`Report`]. [`Options`] choose the [`Mode`], in which whiteouts delete or become
+//! overlayfs's marks, expected digests, [`Limits`] and more; an [`Observer`] sees entries, progress
+//! and warnings. [`check_overlay_opaque_propagation`] tells whether the running kernel copies the
+//! mark of an opaque directory to upper layers, which hides files of lower ones.
+//!
+//! The layer is not trusted: nothing outside of the directory is touched, whatever it asks for.
+//!
+//! ```no_run
+//! use ocilayer::{Lowers, Mode, Options, Source, unpack};
+//!
+//! // Two layers as overlayfs wants them, bottom first: mount with lowerdir=layers/2:layers/1.
+//! let mut parents = Vec::new();
+//! for (blob, upper) in [("base.tar.gz", "layers/1"), ("app.tar.zst", "layers/2")] {
+//!     std::fs::create_dir_all(upper)?;
+//!     let lowers = Lowers::Known(parents.clone());
+//!     let options = Options { mode: Mode::Overlay, lowers, ..Options::default() };
+//!     let report = unpack(Source::path(blob), upper, &options)?;
+//!     println!("{} entries", report.entries.total);
+//!     parents.insert(0, upper.into());
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![deny(unsafe_code)]
 
@@ -46,3 +70,8 @@ pub use report::{Skips, StageTimes};
 pub use resolve::ResolveError;
 pub use source::{Source, SourceError};
 pub use unpack::{unpack, unpack_with};
+
+/// The program in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

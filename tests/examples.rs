@@ -91,3 +91,13 @@ fn compare_trees_sees_a_change_of_anything() {
         assert_eq!(ran.status.success(), number == 0, "{change}: {}", text(&ran));
     }
 }
+
+#[test]
+fn readme_has_the_shortest_c_program_that_the_c_tests_run() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name| fs::read_to_string(here.join(name)).unwrap();
+    let program = read("examples/unpack.c");
+    let (_licence, program) = program.split_once('\n').unwrap();
+    assert!(program.lines().count() < 10);
+    assert!(read("README.md").contains(&format!("```c\n{program}```\n")), "README.md differs");
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+//go:build linux
+
+#include "bridge.h"
+#include "_cgo_export.h"
+
+static int go_read(void *userdata, uint8_t *buffer, size_t length, size_t *got) {
+  return ocilayerGoRead((uintptr_t)userdata, buffer, length, got);
+}
+
+static int go_filter(void *userdata, const ocilayer_entry *entry) {
+  return ocilayerGoFilter((uintptr_t)userdata, (ocilayer_entry *)entry);
+}
+
+static void go_progress(void *userdata, const ocilayer_progress *progress) {
+  ocilayerGoProgress((uintptr_t)userdata, (ocilayer_progress *)progress);
+}
+
+static void go_warning(void *userdata, const ocilayer_warning *warning) {
+  ocilayerGoWarning((uintptr_t)userdata, (ocilayer_warning *)warning);
+}
+
+int ocilayer_go_source(uintptr_t call, ocilayer_source **source, ocilayer_error **error) {
+  return ocilayer_source_from_reader(go_read, (void *)call, source, error);
+}
+
+void ocilayer_go_callbacks(ocilayer_options *options, uintptr_t call, bool filter, bool progress,
+                           bool warning) {
+  options->userdata = (void *)call;
+  options->filter = filter ? go_filter : NULL;
+  options->progress = progress ? go_progress : NULL;
+  options->warning = warning ? go_warning : NULL;
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package ocilayer
+
+// #include "bridge.h"
+import "C"
+
+import (
+	"errors"
+	"io"
+	"runtime/cgo"
+	"runtime/debug"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+const errnoCancelled = syscall.ECANCELED
+
+func find(handle C.uintptr_t) *call { return cgo.Handle(handle).Value().(*call) }
+
+// fail remembers the caller's own error, and is the errno that the native library gets to see.
+func (c *call) fail(err error) C.int {
+	if c.err == nil && c.ctx.Err() == nil {
+		c.err = err
+	}
+	var errno syscall.Errno
+	switch {
+	case c.ctx.Err() != nil:
+		errno = errnoCancelled
+	case !errors.As(err, &errno) || errno == 0 || errno > 4095:
+		errno = syscall.EIO
+	}
+	return -C.int(errno)
+}
+
+// guard turns a panic into an error: unwinding through the frames of C ends the process.
+func (c *call) guard(result *C.int) {
+	if value := recover(); value != nil {
+		*result = c.fail(newPanic(value))
+		C.ocilayer_cancel_now(c.token)
+	}
+}
+
+func newPanic(value any) error { return &PanicError{Value: value, Stack: debug.Stack()} }
+
+//export ocilayerGoRead
+func ocilayerGoRead(handle C.uintptr_t, buffer *C.uint8_t, length C.size_t, got *C.size_t) (result C.int) {
+	c := find(handle)
+	n, err := c.pump.read(c.ctx, unsafe.Slice((*byte)(buffer), int(length)))
+	*got = C.size_t(n)
+	if err == nil || err == io.EOF {
+		return 0
+	}
+	return c.fail(err)
+}
+
+//export ocilayerGoFilter
+func ocilayerGoFilter(handle C.uintptr_t, entry *C.ocilayer_entry) (result C.int) {
+	c := find(handle)
+	defer c.guard(&result)
+	wanted, err := c.options.filter(newEntry(entry))
+	if err != nil {
+		return c.fail(err)
+	}
+	if wanted {
+		return 1
+	}
+	return 0
+}
+
+//export ocilayerGoProgress
+func ocilayerGoProgress(handle C.uintptr_t, p *C.ocilayer_progress) {
+	c, ignored := find(handle), C.int(0)
+	defer c.guard(&ignored)
+	c.options.progress(Progress{
+		BlobBytes: uint64(p.blob_bytes), BlobSize: uint64(p.blob_size), LayerBytes: uint64(p.layer_bytes),
+		Entries: EntryCounts{
+			Total: uint64(p.entries), Files: uint64(p.files), Directories: uint64(p.directories),
+			Symlinks: uint64(p.symlinks), Hardlinks: uint64(p.hardlinks), FIFOs: uint64(p.fifos),
+			Devices: uint64(p.devices),
+		},
+	})
+}
+
+//export ocilayerGoWarning
+func ocilayerGoWarning(handle C.uintptr_t, w *C.ocilayer_warning) {
+	c, ignored := find(handle), C.int(0)
+	defer c.guard(&ignored)
+	c.options.warning(Warning{
+		Reason: SkipReason(w.reason), Text: C.GoString(w.text), Entry: uint64(w.entry),
+		Path: text(w.path, w.path_length), Detail: text(w.detail, w.detail_length),
+	})
+}
+
+func newEntry(e *C.ocilayer_entry) *Entry {
+	return &Entry{
+		Index: uint64(e.index), Offset: uint64(e.offset),
+		Path: text(e.path, e.path_length), Link: text(e.link, e.link_length),
+		Kind: EntryKind(e.kind), Size: uint64(e.file_size),
+		ModTime: time.Unix(int64(e.mtime_seconds), int64(e.mtime_nanoseconds)),
+		Mode:    uint32(e.mode), UID: uint32(e.uid), GID: uint32(e.gid),
+		DeviceMajor: uint32(e.device_major), DeviceMinor: uint32(e.device_minor),
+	}
+}

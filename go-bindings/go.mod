@@ -1,0 +1,3 @@
+module github.com/ocilayer/ocilayer/go-bindings
+
+go 1.24

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ocilayer
+
+import "time"
+
+// Mode says how whiteouts and opaque directories become visible.
+type Mode uint32
+
+const (
+	// ModeDirectory deletes what a whiteout names: a plain root file system.
+	ModeDirectory Mode = 0
+	// ModeOverlay writes an overlay upper directory: 0:0 devices and trusted.overlay.opaque.
+	ModeOverlay Mode = 1
+	// ModeOverlayUserXattr is the same with user.overlay.opaque, for mounts in user namespaces.
+	ModeOverlayUserXattr Mode = 2
+)
+
+// Devices says what becomes of block and character devices.
+type Devices uint32
+
+const (
+	// DevicesCreate makes them where the kernel allows it; in a user namespace they are skipped.
+	DevicesCreate Devices = 0
+	// DevicesSkip leaves them out and reports them.
+	DevicesSkip Devices = 1
+)
+
+// Sync says what is on disk when Unpack returns.
+type Sync uint32
+
+const (
+	// SyncNone waits for nothing.
+	SyncNone Sync = 0
+	// SyncFiles calls fsync(2) for every file and directory made.
+	SyncFiles Sync = 1
+	// SyncFilesystem calls syncfs(2) once, for the root's file system.
+	SyncFilesystem Sync = 2
+)
+
+type owners uint32
+
+const (
+	ownersKeep   owners = 0
+	ownersMap    owners = 1
+	ownersIgnore owners = 2
+)
+
+// IDRange makes Count ids of the archive, from Container on, those from Host on.
+type IDRange struct {
+	Container, Host, Count uint32
+}
+
+// Limits bound what one layer may ask for. Zero stands for the default, which no real image meets
+// and no bomb passes. Exceeding one fails the unpack with [ErrLimit].
+type Limits struct {
+	// Entries of the archive.
+	Entries uint64
+	// Bytes of the uncompressed archive, and of all files together with their holes.
+	Bytes uint64
+	// Ratio of uncompressed to compressed bytes.
+	Ratio uint64
+	// PathBytes in a name or a link target.
+	PathBytes uint64
+	// PathDepth is the number of components in a name.
+	PathDepth uint64
+	// XattrBytes of all names and values of one entry.
+	XattrBytes uint64
+	// ZstdWindowLog is the window that a zstd frame may ask for, as a power of two: 10 to 31.
+	ZstdWindowLog uint64
+}
+
+// EntryKind is the type of an entry. More kinds may come.
+type EntryKind uint32
+
+const (
+	EntryFile        EntryKind = 1
+	EntryDirectory   EntryKind = 2
+	EntrySymlink     EntryKind = 3
+	EntryHardlink    EntryKind = 4
+	EntryFIFO        EntryKind = 5
+	EntryCharDevice  EntryKind = 6
+	EntryBlockDevice EntryKind = 7
+)
+
+// Entry is one entry of the archive, as a filter sees it. Names are bytes as they stand in the
+// archive: not yet safe to use as a path.
+type Entry struct {
+	// Index counts entries from 0.
+	Index uint64
+	// Offset is where the entry starts, in bytes of the uncompressed archive.
+	Offset uint64
+	Path   string
+	// Link is the target of a symlink or hardlink, else empty.
+	Link    string
+	Kind    EntryKind
+	Size    uint64
+	ModTime time.Time
+	// Mode has the permission bits, setuid, setgid and sticky: 0 to 07777.
+	Mode     uint32
+	UID, GID uint32
+	// DeviceMajor and DeviceMinor are those of a device, else 0.
+	DeviceMajor, DeviceMinor uint32
+}
+
+// Progress tells how far an unpack has come.
+type Progress struct {
+	// BlobBytes of the blob were read, of BlobSize or, where that is 0, of an unknown number.
+	BlobBytes, BlobSize uint64
+	// LayerBytes came out of the decompressor.
+	LayerBytes uint64
+	Entries    EntryCounts
+}
+
+// SkipReason says why something in the layer was left out. More reasons may come.
+type SkipReason uint32
+
+const (
+	// SkipTrustedXattr is a trusted.* xattr: an archive must not set what the kernel trusts.
+	SkipTrustedXattr SkipReason = 1
+	// SkipOverlayXattr is an xattr that overlayfs keeps for itself.
+	SkipOverlayXattr SkipReason = 2
+	// SkipXattrOnSpecial is a user.* xattr on a symlink, device or FIFO; see xattr(7).
+	SkipXattrOnSpecial SkipReason = 3
+	// SkipXattrUnsupported is an xattr that this file system or namespace does not support.
+	SkipXattrUnsupported SkipReason = 4
+	// SkipAUFSMetadata is a .wh..wh.* name that is aufs's own bookkeeping.
+	SkipAUFSMetadata SkipReason = 5
+	// SkipDevice is a device, in a user namespace or by DevicesSkip.
+	SkipDevice SkipReason = 6
+	// SkipFiltered is an entry that the filter declined.
+	SkipFiltered SkipReason = 7
+	// SkipUnneededWhiteout is a whiteout of a name that no parent has.
+	SkipUnneededWhiteout SkipReason = 8
+)
+
+// Warning tells of one thing that was left out.
+type Warning struct {
+	Reason SkipReason
+	// Text is the reason in a few words.
+	Text string
+	// Entry counts entries from 0.
+	Entry uint64
+	// Path is the entry's name: bytes, as they stand in the archive.
+	Path string
+	// Detail is the name of the xattr, where the reason is about one.
+	Detail string
+}
+
+type options struct {
+	mode        Mode
+	lowers      []string
+	lowersKnown bool
+	blobDigest  string
+	diffID      string
+	threads     uint32
+	limits      Limits
+	owners      owners
+	uids, gids  []IDRange
+	devices     Devices
+	sync        Sync
+	filter      func(*Entry) (bool, error)
+	progress    func(Progress)
+	warning     func(Warning)
+}
+
+// Option changes one default of Unpack.
+type Option func(*options)
+
+// WithMode chooses how whiteouts become visible; ModeDirectory is the default.
+func WithMode(mode Mode) Option { return func(o *options) { o.mode = mode } }
+
+// WithLowers names the directories of the parent layers for the overlay modes, topmost first as in
+// overlay's lowerdir; none for a bottom layer. Without this option the parents are not known: every
+// whiteout is written, and parent directories that the layer does not describe are root's, 0755.
+func WithLowers(lowers ...string) Option {
+	return func(o *options) { o.lowers, o.lowersKnown = lowers, true }
+}
+
+// WithExpectedBlobDigest fails the unpack with [ErrDigest] if the blob, as it is read, has another
+// digest than this, sha256:HEX or sha512:HEX.
+func WithExpectedBlobDigest(digest string) Option { return func(o *options) { o.blobDigest = digest } }
+
+// WithExpectedDiffID is the same for the uncompressed archive.
+func WithExpectedDiffID(digest string) Option { return func(o *options) { o.diffID = digest } }
+
+// WithThreads sets the number of worker threads: 1 decompresses and writes on one. The default, 0,
+// takes one for each CPU that the process may use.
+func WithThreads(threads uint32) Option { return func(o *options) { o.threads = threads } }
+
+// WithLimits replaces the limits that are not zero.
+func WithLimits(limits Limits) Option { return func(o *options) { o.limits = limits } }
+
+// WithOwnerMap shifts owners through ranges. An id outside of all ranges fails the unpack.
+func WithOwnerMap(uids, gids []IDRange) Option {
+	return func(o *options) { o.owners, o.uids, o.gids = ownersMap, uids, gids }
+}
+
+// WithoutOwners changes no owner: everything belongs to the process.
+func WithoutOwners() Option { return func(o *options) { o.owners = ownersIgnore } }
+
+// WithDevices says what becomes of devices.
+func WithDevices(devices Devices) Option { return func(o *options) { o.devices = devices } }
+
+// WithSync says what is on disk when Unpack returns; SyncNone is the default.
+func WithSync(sync Sync) Option { return func(o *options) { o.sync = sync } }
+
+// WithFilter asks about each entry, whiteouts and opaque markers too, whether to apply it. An error
+// ends the unpack and comes back from it. The entry is valid during the call. The filter runs on
+// the goroutine that called Unpack.
+func WithFilter(filter func(*Entry) (bool, error)) Option {
+	return func(o *options) { o.filter = filter }
+}
+
+// WithProgress is told some ten times a second how far the unpack is, and once at its end, on the
+// goroutine that called Unpack.
+func WithProgress(progress func(Progress)) Option { return func(o *options) { o.progress = progress } }
+
+// WithWarning is told of each thing that is left out, on the goroutine that called Unpack.
+func WithWarning(warning func(Warning)) Option { return func(o *options) { o.warning = warning } }

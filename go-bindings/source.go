@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package ocilayer
+
+// #include "bridge.h"
+import "C"
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"runtime/cgo"
+	"unsafe"
+)
+
+// open makes the native source that suits r best.
+func (c *call) open(r io.Reader, handle cgo.Handle) (*C.ocilayer_source, error) {
+	if content, ok := inMemory(r); ok {
+		return c.openMemory(content)
+	}
+	if file, ok := r.(*os.File); ok {
+		if source, err := openRegular(file); source != nil || err != nil {
+			return source, err
+		}
+	}
+	var source *C.ocilayer_source
+	var failed *C.ocilayer_error
+	if C.ocilayer_go_source(C.uintptr_t(handle), &source, &failed) != 0 {
+		return nil, newError("", failed)
+	}
+	c.pump = startPump(r)
+	return source, nil
+}
+
+// close waits until nothing reads from the reader any more, or the context has ended.
+func (c *call) close() {
+	c.pins.Unpin()
+	if c.pump != nil {
+		c.pump.close(c.ctx)
+	}
+}
+
+func (c *call) openMemory(content []byte) (*C.ocilayer_source, error) {
+	var source *C.ocilayer_source
+	var failed *C.ocilayer_error
+	data := unsafe.SliceData(content)
+	if len(content) > 0 {
+		// The native library keeps the pointer until it has read the layer.
+		c.pins.Pin(data)
+	}
+	if C.ocilayer_source_from_memory((*C.uint8_t)(data), C.size_t(len(content)), &source, &failed) != 0 {
+		return nil, newError("", failed)
+	}
+	return source, nil
+}
+
+// openRegular gives no source for what is not a regular file: a read of a pipe, say, ends when
+// somebody closes the os.File, and that would not be seen through a descriptor.
+func openRegular(file *os.File) (*C.ocilayer_source, error) {
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return nil, err
+	}
+	// Not Fd, which would take the file away from Go's poller.
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var source *C.ocilayer_source
+	var failed *C.ocilayer_error
+	result := C.int(0)
+	// The descriptor is duplicated inside, and may be closed after.
+	err = conn.Control(func(fd uintptr) {
+		result = C.ocilayer_source_from_fd(C.int(fd), &source, &failed)
+	})
+	if err == nil && result != 0 {
+		err = newError("", failed)
+	}
+	return source, err
+}
+
+// inMemory is what r has left, if that lies in memory; r is then at its end.
+func inMemory(r io.Reader) ([]byte, bool) {
+	switch r := r.(type) {
+	case *bytes.Buffer:
+		return r.Next(r.Len()), true
+	case *bytes.Reader:
+		var rest taker
+		_, err := r.WriteTo(&rest)
+		return rest, err == nil
+	}
+	return nil, false
+}
+
+// taker keeps the slice that a bytes.Reader writes: nobody changes it while the reader lives.
+type taker []byte
+
+func (t *taker) Write(content []byte) (int, error) {
+	*t = content
+	return len(content), nil
+}
+
+// chunkSize is what one crossing between C and Go carries, so that crossings don't count.
+const chunkSize = 256 << 10
+
+// pump reads ahead on a goroutine of its own, so that a stuck Read holds up nobody else. It never
+// sees native memory: a Read that outlives the call must not write into what was freed.
+type pump struct {
+	full chan chunk
+	free chan []byte
+	stop chan struct{}
+	rest chunk
+	ends error
+}
+
+type chunk struct {
+	buffer []byte
+	length int
+	// Why there is nothing more, if so; io.EOF at the end.
+	err error
+}
+
+func startPump(r io.Reader) *pump {
+	p := &pump{full: make(chan chunk), free: make(chan []byte, 2), stop: make(chan struct{})}
+	p.free <- make([]byte, chunkSize)
+	p.free <- make([]byte, chunkSize)
+	go p.run(r)
+	return p
+}
+
+func (p *pump) run(r io.Reader) {
+	defer close(p.full)
+	for {
+		select {
+		case <-p.stop:
+			return
+		case buffer := <-p.free:
+			length, err := fill(r, buffer)
+			select {
+			case <-p.stop:
+				return
+			case p.full <- chunk{buffer, length, err}:
+			}
+			if err != nil {
+				return
+			}
+		}
+	}
+}
+
+var errGoexit = errors.New("reader ended its goroutine")
+
+// fill reads until the buffer is full or nothing more can be had.
+func fill(r io.Reader, buffer []byte) (length int, err error) {
+	returned := false
+	defer func() {
+		if value := recover(); value != nil {
+			err = newPanic(value)
+		} else if !returned {
+			err = errGoexit
+		}
+	}()
+	for empty := 0; length < len(buffer); {
+		n, err := r.Read(buffer[length:])
+		if n < 0 || n > len(buffer)-length {
+			panic(errors.New("reader returned an impossible count"))
+		}
+		length += n
+		if err != nil {
+			returned = true
+			return length, err
+		}
+		// As bufio does: a reader that gives nothing for so long is broken.
+		if empty++; n > 0 {
+			empty = 0
+		} else if empty == 100 {
+			returned = true
+			return length, io.ErrNoProgress
+		}
+	}
+	returned = true
+	return length, nil
+}
+
+// read copies what is there, and waits for it unless the context ends; io.EOF at the end.
+func (p *pump) read(ctx context.Context, into []byte) (int, error) {
+	for p.rest.length == 0 {
+		if p.ends != nil {
+			return 0, p.ends
+		}
+		if p.rest.buffer != nil {
+			p.free <- p.rest.buffer[:cap(p.rest.buffer)]
+			p.rest = chunk{}
+		}
+		select {
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		case next, open := <-p.full:
+			if !open {
+				// A reader that ended its goroutine after the last chunk was taken.
+				return 0, errGoexit
+			}
+			p.rest, p.ends = next, next.err
+		}
+	}
+	n := copy(into, p.rest.buffer[:p.rest.length])
+	p.rest.buffer, p.rest.length = p.rest.buffer[n:], p.rest.length-n
+	return n, nil
+}
+
+// close ends the goroutine. A Read that is under way is waited for, unless the context has ended.
+func (p *pump) close(ctx context.Context) {
+	close(p.stop)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, open := <-p.full:
+			if !open {
+				return
+			}
+		}
+	}
+}

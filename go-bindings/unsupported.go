@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !cgo || !linux
+
+package ocilayer
+
+import (
+	"context"
+	"errors"
+	"io"
+)
+
+// Unpack needs cgo and Linux; without them it returns [errors.ErrUnsupported].
+func Unpack(_ context.Context, _ string, _ io.Reader, _ ...Option) (*Report, error) {
+	return nil, errors.ErrUnsupported
+}
+
+// CheckOverlayOpaquePropagation needs cgo and Linux; without them it returns [errors.ErrUnsupported].
+func CheckOverlayOpaquePropagation(_ context.Context, _ string) (*Check, error) {
+	return nil, errors.ErrUnsupported
+}
+
+// Version is empty without the native library.
+func Version() string { return "" }
