@@ -51,7 +51,7 @@ func (o *ApplyOptions) forLibrary(overlay bool) []ocilayer.Option {
 		options = append(options, ocilayer.WithLowers(o.Parents...))
 	}
 	if o.NoSameOwner {
-		options = append(options, ocilayer.WithOwners(ocilayer.OwnersIgnore))
+		options = append(options, ocilayer.WithoutOwners())
 	}
 	return options
 }

@@ -106,6 +106,7 @@ var kinds = []struct {
 	{"digest", ocilayer.ErrDigest},
 	{"limit", ocilayer.ErrLimit},
 	{"filesystem", ocilayer.ErrFilesystem},
+	{"reader", ocilayer.ErrCallback},
 	{"unsupported", ocilayer.ErrUnsupported},
 	{"panic", ocilayer.ErrPanic},
 }

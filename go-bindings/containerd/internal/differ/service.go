@@ -106,7 +106,7 @@ func (s *service) observe(desc ocispec.Descriptor, report *ocilayer.Report, err 
 	s.metrics.applied(report, err)
 	log := s.log.With("digest", desc.Digest, "size", desc.Size, "media_type", desc.MediaType)
 	if report != nil {
-		log = log.With("took", report.Wall.Round(time.Millisecond), "entries", report.Entries, "layer_bytes", report.LayerBytes)
+		log = log.With("took", report.Wall.Round(time.Millisecond), "entries", report.Entries.Total, "layer_bytes", report.LayerBytes)
 		for _, skipped := range report.Skipped {
 			log.Debug("left out", "reason", skipped.Text, "count", skipped.Count)
 		}
