@@ -13,7 +13,7 @@ help:
 
 ## test: all tests; what .ci/run runs
 .PHONY: test
-test: lint test-rust test-c
+test: lint test-rust test-c test-containerd
 
 ## lint: formatter, clippy, manual pages, scripts, licence lines
 .PHONY: lint
@@ -23,6 +23,7 @@ lint: lint-tools
 	mandoc -T lint -W warning man/*
 	shellcheck --severity=warning $(SCRIPTS)
 	scripts/check-licences
+	@unformatted=$$(gofmt -l go-bindings); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
 
 SCRIPTS := $(wildcard scripts/* .ci/run c-tests/*.sh)
 .PHONY: lint-tools
@@ -70,6 +71,20 @@ header:
 test-c:
 	scripts/test-c
 
+## test-containerd: containerd 2.x and 1.7 built, changed, and compared with stock; root, 10 minutes
+.PHONY: test-containerd
+test-containerd:
+	$(need) $(CONTAINERD_PACKAGES)
+	scripts/test-containerd
+
+## bench-containerd: times `ctr image import` with stock containerd and with ocilayer, in pairs
+.PHONY: bench-containerd
+bench-containerd:
+	$(need) $(CONTAINERD_PACKAGES)
+	OCILAYER_BENCH=1 scripts/test-containerd -run Benchmark
+
+CONTAINERD_PACKAGES := attr buildah debootstrap docker-registry gcc jq pkg-config runc skopeo
+
 ## bench: compares with other appliers on real layers; QUICK=1 for a first look; root, 4 GB of disk
 .PHONY: bench
 bench:
@@ -81,7 +96,7 @@ BENCH_PACKAGES := debootstrap gzip libarchive-tools strace tar zstd
 ## deps: installs what all of the above need
 .PHONY: deps
 deps: lint-tools
-	$(need) $(TEST_PACKAGES) $(DEMO_PACKAGES) $(BENCH_PACKAGES)
+	$(need) $(TEST_PACKAGES) $(DEMO_PACKAGES) $(BENCH_PACKAGES) $(CONTAINERD_PACKAGES)
 
 ## clean: removes what was built, and the demo's downloads
 .PHONY: clean
