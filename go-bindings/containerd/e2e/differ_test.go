@@ -130,3 +130,7 @@ func byService(differ string) string {
 
 // goarch is the platform that images here are for: this machine's.
 const goarch = runtime.GOARCH
+
+// threeAtOnce has containerd unpack three layers at a time. It comes before byTransfer, whose table
+// is inside of this one.
+const threeAtOnce = "[plugins.\"io.containerd.transfer.v1.local\"]\n  max_concurrent_unpacks = 3\n"

@@ -65,12 +65,12 @@ func serveImage(t testing.TB, archive string) string {
 func TestParallelUnpackGivesStocksSnapshots(t *testing.T) {
 	needRoot(t)
 	release := releases[0]
-	parallel := "[plugins.\"io.containerd.transfer.v1.local\"]\n  max_concurrent_unpacks = 3\n"
+
 	for _, image := range []string{debianImage(t, "gzip"), debianImage(t, "zstd")} {
 		t.Run(filepath.Base(image), func(t *testing.T) {
-			stock := setup{release: release, config: parallel}.start(t)
+			stock := setup{release: release, config: threeAtOnce}.start(t)
 			stock.importImage(t, image)
-			m, proxy := setup{release: release, config: parallel + byTransfer("ocilayer")}.startWithDiffer(t, "--max-concurrent", "3")
+			m, proxy := setup{release: release, config: threeAtOnce + byTransfer("ocilayer")}.startWithDiffer(t, "--max-concurrent", "3")
 			m.importImage(t, image)
 			trees := m.snapshots(t)
 			if applied := proxy.applied(t); applied != len(trees) {
