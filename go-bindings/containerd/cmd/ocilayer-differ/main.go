@@ -20,6 +20,8 @@ import (
 const (
 	exitFailed = 1
 	exitUsage  = 2
+	// exitUnknown is a kernel that could not be asked.
+	exitUnknown = 3
 )
 
 const usage = `Usage: ocilayer-differ [serve] [FLAGS]   serve containerd's diff service
@@ -71,5 +73,3 @@ func serve(ctx context.Context, args []string, stderr io.Writer) int {
 	}
 	return 0
 }
-
-func check(ctx context.Context, args []string, stdout, stderr io.Writer) int { return 0 }
