@@ -12,7 +12,7 @@ import (
 
 // rule is a point of docs/layer-semantics.md on which containerd's own applier is wrong.
 type rule struct {
-	name string
+	name   string
 	covers func(d difference, below under) bool
 }
 
