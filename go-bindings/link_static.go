@@ -4,9 +4,9 @@
 
 package ocilayer
 
-// The archive stands before -locilayer, and so the shared library, if it is there at all, has
-// nothing left to give.
-//
 // #cgo LDFLAGS: -Wl,--as-needed -l:libocilayer.a
 // #cgo pkg-config: --static ocilayer
 import "C"
+
+// The archive stands before -locilayer, so that the shared library, where it is installed too, has
+// nothing left to give and is not linked.
