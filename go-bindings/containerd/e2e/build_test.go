@@ -172,9 +172,9 @@ func (r release) requireOurs(t testing.TB, work string, changed map[string]strin
 	bindings := filepath.Join(repository(t), "go-bindings")
 	modules := map[string]string{"github.com/ocilayer/ocilayer/go-bindings": bindings}
 	for _, text := range changed {
-		if strings.Contains(text, ourModule+"/archive\"") {
-			modules[ourModule+"/archive"] = filepath.Join(bindings, "containerd", "archive")
-		} else {
+		// A fork that takes Apply alone gets none of what the plugin needs.
+		modules[ourModule+"/archive"] = filepath.Join(bindings, "containerd", "archive")
+		if strings.Contains(text, ourModule+"/plugin\"") {
 			modules[ourModule] = filepath.Join(bindings, "containerd")
 		}
 	}
