@@ -13,7 +13,7 @@ help:
 
 ## test: all tests; what .ci/run runs
 .PHONY: test
-test: lint test-rust test-c test-containerd
+test: lint test-rust test-c test-go test-containerd
 
 ## lint: formatter, clippy, manual pages, scripts, licence lines
 .PHONY: lint
@@ -23,7 +23,6 @@ lint: lint-tools
 	mandoc -T lint -W warning man/*
 	shellcheck --severity=warning $(SCRIPTS)
 	scripts/check-licences
-	@unformatted=$$(gofmt -l go-bindings); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
 
 SCRIPTS := $(wildcard scripts/* .ci/run c-tests/*.sh)
 .PHONY: lint-tools
@@ -70,6 +69,11 @@ header:
 .PHONY: test-c
 test-c:
 	scripts/test-c
+
+## test-go: the Go package: shared, static, race detector, without cgo, other systems
+.PHONY: test-go
+test-go:
+	scripts/test-go
 
 ## test-containerd: containerd 2.x and 1.7 built, changed, and compared with stock; root, 10 minutes
 .PHONY: test-containerd

@@ -8,38 +8,20 @@ package ocilayer
 import "C"
 
 import (
-	"errors"
 	"io"
 	"runtime/cgo"
 	"runtime/debug"
-	"syscall"
 	"time"
 	"unsafe"
 )
 
-const errnoCancelled = syscall.ECANCELED
-
 func find(handle C.uintptr_t) *call { return cgo.Handle(handle).Value().(*call) }
-
-// fail remembers the caller's own error, and is the errno that the native library gets to see.
-func (c *call) fail(err error) C.int {
-	if c.err == nil && c.ctx.Err() == nil {
-		c.err = err
-	}
-	var errno syscall.Errno
-	switch {
-	case c.ctx.Err() != nil:
-		errno = errnoCancelled
-	case !errors.As(err, &errno) || errno == 0 || errno > 4095:
-		errno = syscall.EIO
-	}
-	return -C.int(errno)
-}
 
 // guard turns a panic into an error: unwinding through the frames of C ends the process.
 func (c *call) guard(result *C.int) {
 	if value := recover(); value != nil {
-		*result = c.fail(newPanic(value))
+		*result = c.fail(ErrCallback, newPanic(value))
+		// Progress and warning have no result that would end the call.
 		C.ocilayer_cancel_now(c.token)
 	}
 }
@@ -54,7 +36,7 @@ func ocilayerGoRead(handle C.uintptr_t, buffer *C.uint8_t, length C.size_t, got 
 	if err == nil || err == io.EOF {
 		return 0
 	}
-	return c.fail(err)
+	return c.fail(ErrSource, err)
 }
 
 //export ocilayerGoFilter
@@ -63,7 +45,7 @@ func ocilayerGoFilter(handle C.uintptr_t, entry *C.ocilayer_entry) (result C.int
 	defer c.guard(&result)
 	wanted, err := c.options.filter(newEntry(entry))
 	if err != nil {
-		return c.fail(err)
+		return c.fail(ErrCallback, err)
 	}
 	if wanted {
 		return 1
@@ -74,6 +56,9 @@ func ocilayerGoFilter(handle C.uintptr_t, entry *C.ocilayer_entry) (result C.int
 //export ocilayerGoProgress
 func ocilayerGoProgress(handle C.uintptr_t, p *C.ocilayer_progress) {
 	c, ignored := find(handle), C.int(0)
+	if c.err != nil {
+		return
+	}
 	defer c.guard(&ignored)
 	c.options.progress(Progress{
 		BlobBytes: uint64(p.blob_bytes), BlobSize: uint64(p.blob_size), LayerBytes: uint64(p.layer_bytes),
@@ -88,6 +73,9 @@ func ocilayerGoProgress(handle C.uintptr_t, p *C.ocilayer_progress) {
 //export ocilayerGoWarning
 func ocilayerGoWarning(handle C.uintptr_t, w *C.ocilayer_warning) {
 	c, ignored := find(handle), C.int(0)
+	if c.err != nil {
+		return
+	}
 	defer c.guard(&ignored)
 	c.options.warning(Warning{
 		Reason: SkipReason(w.reason), Text: C.GoString(w.text), Entry: uint64(w.entry),

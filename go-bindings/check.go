@@ -18,14 +18,18 @@ import "context"
 // short: ctx is looked at before it begins.
 func CheckOverlayOpaquePropagation(ctx context.Context, dir string) (*Check, error) {
 	const op = "check overlay"
-	if cause := context.Cause(ctx); cause != nil {
-		return nil, &Error{Op: op, Kind: ErrCancelled, Errno: errnoCancelled, Entry: -1, Offset: -1, Err: cause}
+	if err := ended(ctx, op); err != nil {
+		return nil, err
 	}
 	var native arena
 	defer native.free()
+	directory := native.optional(dir)
+	if native.err != nil {
+		return nil, refused(op, native.err)
+	}
 	var found *C.ocilayer_check
 	var failed *C.ocilayer_error
-	if C.check_overlay_opaque_propagation(native.optional(dir), &found, &failed) != 0 {
+	if C.check_overlay_opaque_propagation(directory, &found, &failed) != 0 {
 		return nil, newError(op, failed)
 	}
 	defer C.ocilayer_check_free(found)

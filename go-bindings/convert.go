@@ -9,17 +9,22 @@ package ocilayer
 import "C"
 
 import (
-	"runtime/cgo"
+	"fmt"
+	"strings"
 	"syscall"
 	"time"
 	"unsafe"
 )
 
 // arena is native memory that lives as long as one call.
-type arena []unsafe.Pointer
+type arena struct {
+	blocks []unsafe.Pointer
+	// What cannot be said in C.
+	err error
+}
 
 func (a *arena) free() {
-	for _, block := range *a {
+	for _, block := range a.blocks {
 		C.free(block)
 	}
 }
@@ -29,13 +34,17 @@ func (a *arena) zeroed(count, size int) unsafe.Pointer {
 	bytes := max(count, 1) * size
 	block := C.malloc(C.size_t(bytes))
 	clear(unsafe.Slice((*byte)(block), bytes))
-	*a = append(*a, block)
+	a.blocks = append(a.blocks, block)
 	return block
 }
 
 func (a *arena) text(s string) *C.char {
+	// C would take what stands before it, which is another directory.
+	if strings.IndexByte(s, 0) >= 0 {
+		a.err = fmt.Errorf("%q has a NUL", s)
+	}
 	text := C.CString(s)
-	*a = append(*a, unsafe.Pointer(text))
+	a.blocks = append(a.blocks, unsafe.Pointer(text))
 	return text
 }
 
@@ -64,8 +73,8 @@ func (a *arena) ranges(all []IDRange) (*C.ocilayer_id_range, C.size_t) {
 	return ranges, C.size_t(len(all))
 }
 
-func (a *arena) options(c *call, handle cgo.Handle) *C.ocilayer_options {
-	from := &c.options
+func (c *call) nativeOptions() *C.ocilayer_options {
+	from, a := &c.options, &c.native
 	to := (*C.ocilayer_options)(a.zeroed(1, C.sizeof_ocilayer_options))
 	to.size = C.sizeof_ocilayer_options
 	to.mode, to.owners = C.uint32_t(from.mode), C.uint32_t(from.owners)
@@ -87,20 +96,12 @@ func (a *arena) options(c *call, handle cgo.Handle) *C.ocilayer_options {
 	to.limit_path_depth = C.uint64_t(from.limits.PathDepth)
 	to.limit_xattr_bytes = C.uint64_t(from.limits.XattrBytes)
 	to.limit_zstd_window_log = C.uint64_t(from.limits.ZstdWindowLog)
-	C.ocilayer_go_callbacks(to, C.uintptr_t(handle),
+	C.ocilayer_go_callbacks(to, C.uintptr_t(c.handle),
 		from.filter != nil, from.progress != nil, from.warning != nil)
 	return to
 }
 
-func newToken(token **C.ocilayer_cancel) error {
-	var failed *C.ocilayer_error
-	if C.ocilayer_cancel_new(token, &failed) != 0 {
-		return newError("", failed)
-	}
-	return nil
-}
-
-// newError takes the native error over, and frees it.
+// newError takes the native error over, and frees it; nil gives an error without a kind.
 func newError(op string, failed *C.ocilayer_error) *Error {
 	defer C.ocilayer_error_free(failed)
 	err := &Error{
@@ -116,15 +117,6 @@ func newError(op string, failed *C.ocilayer_error) *Error {
 		err.Offset = int64(C.ocilayer_error_offset(failed))
 	}
 	return err
-}
-
-// wrap makes any failure an *Error of op.
-func wrap(op string, err error) error {
-	if native, ok := err.(*Error); ok {
-		native.Op = op
-		return native
-	}
-	return &Error{Op: op, Kind: ErrSource, Entry: -1, Offset: -1, Err: err}
 }
 
 func text(bytes *C.char, length C.size_t) string {

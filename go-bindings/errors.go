@@ -3,6 +3,7 @@
 package ocilayer
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 )
@@ -14,7 +15,7 @@ type Kind uint32
 const (
 	// ErrInvalidArgument is an argument, root or lower directory that makes no sense.
 	ErrInvalidArgument Kind = 1
-	// ErrSource is a layer that could not be read.
+	// ErrSource is a layer that could not be read; a reader that failed, for one.
 	ErrSource Kind = 2
 	// ErrCorrupt is a compressed stream that is damaged or cut short.
 	ErrCorrupt Kind = 3
@@ -30,7 +31,7 @@ const (
 	ErrFilesystem Kind = 8
 	// ErrCancelled is a context that ended.
 	ErrCancelled Kind = 9
-	// ErrCallback is a filter or reader of the caller that failed.
+	// ErrCallback is a callback of the caller that failed.
 	ErrCallback Kind = 10
 	// ErrPanic is a defect in the library.
 	ErrPanic Kind = 11
@@ -61,13 +62,19 @@ func (k Kind) Error() string {
 	return fmt.Sprintf("error of kind %d", uint32(k))
 }
 
+// Is makes ErrUnsupported an [errors.ErrUnsupported] as well.
+func (k Kind) Is(target error) bool {
+	return k == ErrUnsupported && target == errors.ErrUnsupported
+}
+
 // Error is what every failed call returns. It wraps its Kind, its Errno and, where the failure came
 // from the caller, the caller's own error: errors.Is works with all of them, and with fs.ErrNotExist
 // and its like by way of the Errno.
 type Error struct {
-	// Op is the function that failed, such as "unpack".
-	Op    string
-	Kind  Kind
+	// Op is what failed: "unpack" or "check overlay".
+	Op   string
+	Kind Kind
+	// Errno is 0 where the caller's own error, Err, has none.
 	Errno syscall.Errno
 	// Path is the name of the entry that the error is about: bytes as they stand in the archive.
 	// Empty if it is about none.
@@ -84,19 +91,26 @@ type Error struct {
 
 // Error has entry, path and offset where there are such, with names escaped for a terminal.
 func (e *Error) Error() string {
+	text := e.message
 	if e.Err != nil {
-		return fmt.Sprintf("ocilayer: %s: %v", e.Op, e.Err)
+		text = fmt.Sprintf("%v: %v", e.Kind, e.Err)
+		if e.Entry >= 0 {
+			text = fmt.Sprintf("entry %d %q at %d: %s", e.Entry, e.Path, e.Offset, text)
+		}
 	}
-	return fmt.Sprintf("ocilayer: %s: %s", e.Op, e.message)
+	return fmt.Sprintf("ocilayer: %s: %s", e.Op, text)
 }
 
-// Unwrap gives the kind, the errno and the caller's own error.
+// Unwrap gives the kind, the caller's own error and the errno, where there are such.
 func (e *Error) Unwrap() []error {
 	wrapped := []error{e.Kind}
 	if e.Err != nil {
-		return append(wrapped, e.Err)
+		wrapped = append(wrapped, e.Err)
 	}
-	return append(wrapped, e.Errno)
+	if e.Errno != 0 {
+		wrapped = append(wrapped, e.Errno)
+	}
+	return wrapped
 }
 
 // PanicError is a panic of a reader or callback, as the error that the call returns instead.

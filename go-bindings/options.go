@@ -206,8 +206,8 @@ func WithDevices(devices Devices) Option { return func(o *options) { o.devices =
 func WithSync(sync Sync) Option { return func(o *options) { o.sync = sync } }
 
 // WithFilter asks about each entry, whiteouts and opaque markers too, whether to apply it. An error
-// ends the unpack and comes back from it. The entry is valid during the call. The filter runs on
-// the goroutine that called Unpack.
+// ends the unpack and comes back from it. The filter runs on the goroutine that called Unpack; it may
+// panic, but must not call [runtime.Goexit], as a test's FailNow does.
 func WithFilter(filter func(*Entry) (bool, error)) Option {
 	return func(o *options) { o.filter = filter }
 }

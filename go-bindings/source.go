@@ -13,74 +13,72 @@ import (
 	"errors"
 	"io"
 	"os"
-	"runtime/cgo"
 	"unsafe"
 )
 
 // open makes the native source that suits r best.
-func (c *call) open(r io.Reader, handle cgo.Handle) (*C.ocilayer_source, error) {
+func (c *call) open(r io.Reader) error {
 	if content, ok := inMemory(r); ok {
 		return c.openMemory(content)
 	}
 	if file, ok := r.(*os.File); ok {
-		if source, err := openRegular(file); source != nil || err != nil {
-			return source, err
+		if opened, err := c.openRegular(file); opened || err != nil {
+			return err
 		}
 	}
-	var source *C.ocilayer_source
 	var failed *C.ocilayer_error
-	if C.ocilayer_go_source(C.uintptr_t(handle), &source, &failed) != 0 {
-		return nil, newError("", failed)
+	if C.ocilayer_go_source(C.uintptr_t(c.handle), &c.source, &failed) != 0 {
+		return newError(c.op, failed)
 	}
 	c.pump = startPump(r)
-	return source, nil
+	return nil
 }
 
-// close waits until nothing reads from the reader any more, or the context has ended.
-func (c *call) close() {
-	c.pins.Unpin()
-	if c.pump != nil {
-		c.pump.close(c.ctx)
-	}
-}
-
-func (c *call) openMemory(content []byte) (*C.ocilayer_source, error) {
-	var source *C.ocilayer_source
+func (c *call) openMemory(content []byte) error {
 	var failed *C.ocilayer_error
 	data := unsafe.SliceData(content)
 	if len(content) > 0 {
 		// The native library keeps the pointer until it has read the layer.
 		c.pins.Pin(data)
 	}
-	if C.ocilayer_source_from_memory((*C.uint8_t)(data), C.size_t(len(content)), &source, &failed) != 0 {
-		return nil, newError("", failed)
+	if C.ocilayer_source_from_memory((*C.uint8_t)(data), C.size_t(len(content)), &c.source, &failed) != 0 {
+		return newError(c.op, failed)
 	}
-	return source, nil
+	return nil
 }
 
-// openRegular gives no source for what is not a regular file: a read of a pipe, say, ends when
-// somebody closes the os.File, and that would not be seen through a descriptor.
-func openRegular(file *os.File) (*C.ocilayer_source, error) {
+// openRegular opens regular files only: a read of a pipe, say, ends when somebody closes the os.File,
+// and that would not be seen through a descriptor.
+func (c *call) openRegular(file *os.File) (opened bool, err error) {
 	info, err := file.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return nil, err
+	if err != nil {
+		return false, c.unreadable(err)
+	}
+	if !info.Mode().IsRegular() {
+		return false, nil
 	}
 	// Not Fd, which would take the file away from Go's poller.
 	conn, err := file.SyscallConn()
 	if err != nil {
-		return nil, err
+		return false, c.unreadable(err)
 	}
-	var source *C.ocilayer_source
 	var failed *C.ocilayer_error
-	result := C.int(0)
-	// The descriptor is duplicated inside, and may be closed after.
+	code := C.int(0)
+	// The descriptor is duplicated inside: whoever closes the file meanwhile does no harm.
 	err = conn.Control(func(fd uintptr) {
-		result = C.ocilayer_source_from_fd(C.int(fd), &source, &failed)
+		code = C.ocilayer_source_from_fd(C.int(fd), &c.source, &failed)
 	})
-	if err == nil && result != 0 {
-		err = newError("", failed)
+	if err != nil {
+		return false, c.unreadable(err)
 	}
-	return source, err
+	if code != 0 {
+		return false, newError(c.op, failed)
+	}
+	return true, nil
+}
+
+func (c *call) unreadable(err error) error {
+	return &Error{Op: c.op, Kind: ErrSource, Errno: errnoOf(err), Entry: -1, Offset: -1, Err: err}
 }
 
 // inMemory is what r has left, if that lies in memory; r is then at its end.
@@ -107,19 +105,20 @@ func (t *taker) Write(content []byte) (int, error) {
 // chunkSize is what one crossing between C and Go carries, so that crossings don't count.
 const chunkSize = 256 << 10
 
-// pump reads ahead on a goroutine of its own, so that a stuck Read holds up nobody else. It never
-// sees native memory: a Read that outlives the call must not write into what was freed.
+// pump reads ahead on a goroutine of its own, so that a stuck Read holds up nobody else. Not straight
+// into the native buffer, which saves a copy: a Read that outlives a cancelled call, or a reader that
+// keeps the slice, would write into freed memory.
 type pump struct {
 	full chan chunk
 	free chan []byte
 	stop chan struct{}
-	rest chunk
-	ends error
+	now  chunk
 }
 
 type chunk struct {
 	buffer []byte
-	length int
+	// The part of it that was read and not yet taken.
+	rest []byte
 	// Why there is nothing more, if so; io.EOF at the end.
 	err error
 }
@@ -143,7 +142,7 @@ func (p *pump) run(r io.Reader) {
 			select {
 			case <-p.stop:
 				return
-			case p.full <- chunk{buffer, length, err}:
+			case p.full <- chunk{buffer, buffer[:length], err}:
 			}
 			if err != nil {
 				return
@@ -188,27 +187,26 @@ func fill(r io.Reader, buffer []byte) (length int, err error) {
 
 // read copies what is there, and waits for it unless the context ends; io.EOF at the end.
 func (p *pump) read(ctx context.Context, into []byte) (int, error) {
-	for p.rest.length == 0 {
-		if p.ends != nil {
-			return 0, p.ends
+	for len(p.now.rest) == 0 {
+		if p.now.err != nil {
+			return 0, p.now.err
 		}
-		if p.rest.buffer != nil {
-			p.free <- p.rest.buffer[:cap(p.rest.buffer)]
-			p.rest = chunk{}
+		if p.now.buffer != nil {
+			p.free <- p.now.buffer
+			p.now = chunk{}
 		}
 		select {
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)
 		case next, open := <-p.full:
 			if !open {
-				// A reader that ended its goroutine after the last chunk was taken.
-				return 0, errGoexit
+				next.err = errGoexit
 			}
-			p.rest, p.ends = next, next.err
+			p.now = next
 		}
 	}
-	n := copy(into, p.rest.buffer[:p.rest.length])
-	p.rest.buffer, p.rest.length = p.rest.buffer[n:], p.rest.length-n
+	n := copy(into, p.now.rest)
+	p.now.rest = p.now.rest[n:]
 	return n, nil
 }
 

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux && cgo
+
+package ocilayer_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	ocilayer "github.com/ocilayer/ocilayer/go-bindings"
+)
+
+func TestContextsCauseComesBackFromAStuckRead(t *testing.T) {
+	needsRoot(t)
+	cause := errors.New("node is draining")
+	blob := large(t)
+	begin := bytes.NewReader(blob[:len(blob)/2])
+	for name, source := range map[string]func() (io.Reader, func()){
+		"reader": func() (io.Reader, func()) {
+			released := make(chan struct{})
+			stuck := readerFunc(func([]byte) (int, error) { <-released; return 0, io.EOF })
+			return io.MultiReader(begin, stuck), func() { close(released) }
+		},
+		"pipe": func() (io.Reader, func()) {
+			read, write, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return read, func() { write.Close(); read.Close() }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reader, release := source()
+			ctx, cancel := context.WithCancelCause(context.Background())
+			filtered := make(chan struct{}, 2)
+			go func() {
+				if name == "reader" {
+					<-filtered
+				}
+				cancel(cause)
+			}()
+			report, err := ocilayer.Unpack(ctx, t.TempDir(), reader,
+				ocilayer.WithFilter(func(*ocilayer.Entry) (bool, error) { filtered <- struct{}{}; return true, nil }))
+			release()
+			if !errors.Is(err, cause) || !errors.Is(err, ocilayer.ErrCancelled) {
+				t.Error(err)
+			}
+			if report != nil && !report.Partial {
+				t.Errorf("report: %+v", report)
+			}
+		})
+	}
+}
+
+func TestEndedContextBeginsNothing(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := ocilayer.Unpack(ctx, t.TempDir(), bytes.NewReader(nil)); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if _, err := ocilayer.CheckOverlayOpaquePropagation(ctx, ""); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	expired, cancel := context.WithDeadline(context.Background(), time.Unix(0, 0))
+	defer cancel()
+	if _, err := ocilayer.Unpack(expired, t.TempDir(), bytes.NewReader(nil)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(open)
+}
+
+func TestTwoHundredUnpacksAtOnceLeaveNothingBehind(t *testing.T) {
+	needsRoot(t)
+	good := layer(t, file{"a/", ""}, file{"a/b", "1"}, file{"c", "2"})
+	bad := layer(t, file{"a", "1"}, file{"../b", "2"})
+	round := func() {
+		var all sync.WaitGroup
+		for i := range 200 {
+			root := t.TempDir()
+			all.Add(1)
+			go func() {
+				defer all.Done()
+				blob, wrong := good, i%4 == 3
+				if wrong {
+					blob = bad
+				}
+				var reader io.Reader = bytes.NewReader(blob)
+				if i%2 == 0 {
+					reader = struct{ io.Reader }{reader}
+				}
+				if _, err := unpackTo(root, reader, ocilayer.WithThreads(uint32(i%3))); (err != nil) != wrong {
+					t.Errorf("%d: %v", i, err)
+				}
+			}()
+		}
+		all.Wait()
+	}
+	// The first round makes what the runtime keeps: threads, its poller.
+	round()
+	goroutines, open := runtime.NumGoroutine(), descriptors(t)
+	round()
+	if now := runtime.NumGoroutine(); now > goroutines {
+		t.Errorf("%d goroutines, before %d", now, goroutines)
+	}
+	if now := descriptors(t); now > open {
+		t.Errorf("%d descriptors, before %d", now, open)
+	}
+}
