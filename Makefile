@@ -60,6 +60,12 @@ install:
 	$(CARGO) build --quiet --release --package ocilayer-cli
 	install -D -s -m 755 "$${CARGO_TARGET_DIR:-target}/release/ocilayer" "$(DESTDIR)$(PREFIX)/bin/ocilayer"
 
+## install-differ: builds and installs ocilayer-differ for containerd, its units: PREFIX, DESTDIR
+.PHONY: install-differ
+install-differ:
+	$(need) gcc libc6-dev pkg-config
+	PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install-differ
+
 ## header: writes include/ocilayer.h anew from src/capi
 .PHONY: header
 header:
@@ -79,15 +85,16 @@ test-go:
 .PHONY: test-containerd
 test-containerd:
 	$(need) $(CONTAINERD_PACKAGES)
+	scripts/check-deploy
 	scripts/test-containerd
 
 ## bench-containerd: times `ctr image import` with stock containerd and with ocilayer, in pairs
 .PHONY: bench-containerd
 bench-containerd:
 	$(need) $(CONTAINERD_PACKAGES)
-	OCILAYER_BENCH=1 scripts/test-containerd -run Benchmark
+	scripts/test-containerd -tags e2e,bench -run Benchmark
 
-CONTAINERD_PACKAGES := attr buildah debootstrap docker-registry gcc jq pkg-config runc skopeo
+CONTAINERD_PACKAGES := attr buildah debootstrap docker-registry gcc jq libc6-dev pkg-config python3-venv runc skopeo systemd util-linux
 
 ## bench: compares with other appliers on real layers; QUICK=1 for a first look; root, 4 GB of disk
 .PHONY: bench

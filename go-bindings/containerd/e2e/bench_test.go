@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build e2e
+//go:build e2e && bench
 
 package e2e
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"testing"
 	"time"
@@ -15,13 +14,9 @@ import (
 // pairs is how many times each of two ways is measured, in turn: an odd number has a median.
 const pairs = 7
 
-// TestBenchmarkImport measures and asserts nothing. It runs only where it is asked for, and is no
-// Go benchmark because those run one thing many times, not two in turn.
+// TestBenchmarkImport measures and asserts nothing. It is no Go benchmark, because those run one
+// thing many times, not several in turn.
 func TestBenchmarkImport(t *testing.T) {
-	if os.Getenv("OCILAYER_BENCH") == "" {
-		t.Log("not asked for: see make bench-containerd")
-		return
-	}
 	needRoot(t)
 	release := releases[0]
 	contenders := []struct {

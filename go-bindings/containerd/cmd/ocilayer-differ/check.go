@@ -40,6 +40,7 @@ func check(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	socket := flags.String("containerd", "/run/containerd/containerd.sock", "containerd's socket")
 	address := flags.String("address", differ.DefaultAddress, "the differ's socket")
 	snapshotter := flags.String("snapshotter", "overlayfs", "whose snapshots the differ is to fill")
+	only := flags.Bool("missing", false, "print nothing but the lines that containerd's configuration lacks")
 	dir := flags.String("dir", "/var/lib/containerd", "directory on the snapshots' file system")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -51,13 +52,17 @@ func check(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 
-	status := checkKernel(ctx, *dir, stdout, stderr)
 	config, err := setup.Read(*file)
 	if err != nil {
 		fmt.Fprintln(stderr, "ocilayer-differ:", err)
 		return exitFailed
 	}
 	missing := config.Missing(setup.Wanted{Address: *address, Snapshotter: *snapshotter, Version: formatFor(ctx, *socket)})
+	if *only {
+		fmt.Fprint(stdout, missing)
+		return 0
+	}
+	status := checkKernel(ctx, *dir, stdout, stderr)
 	if missing == "" {
 		fmt.Fprintf(stdout, "containerd: %s uses the differ\n", *file)
 		return status
