@@ -30,6 +30,12 @@ type daemon struct {
 
 func startDaemon(t testing.TB, log string, environment []string, name string, args ...string) *daemon {
 	t.Helper()
+	return startDaemonWith(t, log, environment, nil, name, args...)
+}
+
+// startDaemonWith passes files to it, from descriptor 3 on.
+func startDaemonWith(t testing.TB, log string, environment []string, files []*os.File, name string, args ...string) *daemon {
+	t.Helper()
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		t.Fatal(err)
@@ -37,6 +43,7 @@ func startDaemon(t testing.TB, log string, environment []string, name string, ar
 	defer file.Close()
 	d := &daemon{command: exec.Command(name, args...), log: log, exited: make(chan struct{})}
 	d.command.Stdout, d.command.Stderr = file, file
+	d.command.ExtraFiles = files
 	d.command.Env = append(os.Environ(), environment...)
 	// A test run that is killed leaves no daemon behind.
 	d.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -116,15 +123,17 @@ type setup struct {
 	config string
 }
 
+// prepare makes the directory of a containerd that is not started yet.
+func (s setup) prepare(t testing.TB) *machine {
+	t.Helper()
+	return &machine{dir: shortTempDir(t), ctrPath: filepath.Join(s.release.stock(t), "ctr")}
+}
+
 // start runs a containerd and waits until it answers.
 func (s setup) start(t testing.TB) *machine {
 	t.Helper()
-	stock := s.release.stock(t)
-	if s.binary == "" {
-		s.binary = filepath.Join(stock, "containerd")
-	}
-	m := &machine{dir: shortTempDir(t), ctrPath: filepath.Join(stock, "ctr")}
-	s.startIn(t, m, stock)
+	m := s.prepare(t)
+	s.startIn(t, m)
 	return m
 }
 
@@ -132,19 +141,25 @@ func (s setup) start(t testing.TB) *machine {
 // is the differ that is started first, so that containerd is asked only once it is there.
 func (s setup) startWithDiffer(t testing.TB, flags ...string) (*machine, *proxy) {
 	t.Helper()
+	m := s.prepare(t)
+	p := startDiffer(t, m.dir, flags...)
+	s.startBehind(t, m, p)
+	return m, p
+}
+
+// startBehind runs a containerd whose proxy plugin is p.
+func (s setup) startBehind(t testing.TB, m *machine, p *proxy) {
+	t.Helper()
+	s.config = p.configFor() + s.config
+	s.startIn(t, m)
+}
+
+func (s setup) startIn(t testing.TB, m *machine) {
+	t.Helper()
 	stock := s.release.stock(t)
 	if s.binary == "" {
 		s.binary = filepath.Join(stock, "containerd")
 	}
-	m := &machine{dir: shortTempDir(t), ctrPath: filepath.Join(stock, "ctr")}
-	p := startDiffer(t, m.dir, flags...)
-	s.config = p.configFor() + s.config
-	s.startIn(t, m, stock)
-	return m, p
-}
-
-func (s setup) startIn(t testing.TB, m *machine, stock string) {
-	t.Helper()
 	config := fmt.Sprintf(`version = %d
 root = %q
 state = %q

@@ -37,6 +37,24 @@ func (p *proxy) socket() string { return filepath.Join(p.dir, "differ.sock") }
 // says that it is ready, in the way that systemd hears it.
 func startDiffer(t testing.TB, dir string, flags ...string) *proxy {
 	t.Helper()
+	return launcher{}.start(t, dir, flags...)
+}
+
+// launcher is what starts a differ, if it is not started as it is.
+type launcher struct {
+	// command comes before the differ's own.
+	command []string
+	// files are passed to it, from descriptor 3 on.
+	files []*os.File
+}
+
+func startDifferBy(t testing.TB, dir string, command []string, files ...*os.File) *proxy {
+	t.Helper()
+	return launcher{command, files}.start(t, dir)
+}
+
+func (l launcher) start(t testing.TB, dir string, flags ...string) *proxy {
+	t.Helper()
 	p := &proxy{dir: dir}
 	notify := filepath.Join(dir, "notify.sock")
 	os.Remove(notify)
@@ -47,25 +65,38 @@ func startDiffer(t testing.TB, dir string, flags ...string) *proxy {
 	t.Cleanup(func() { conn.Close() })
 	log := filepath.Join(dir, "differ.log")
 	os.Remove(log)
-	args := append([]string{"serve",
+	command := append(l.command, differ(t), "serve",
 		"--config", emptyConfig(t, dir),
 		"--address", p.socket(),
 		"--containerd", filepath.Join(dir, "containerd.sock"),
 		"--root", dir,
 		"--state", filepath.Join(dir, "differ"),
 		"--metrics", "127.0.0.1:0",
-	}, flags...)
-	p.daemon = startDaemon(t, log, []string{"NOTIFY_SOCKET=" + notify}, differ(t), args...)
-	message := make([]byte, 64)
+	)
+	command = append(command, flags...)
+	p.daemon = startDaemonWith(t, log, []string{"NOTIFY_SOCKET=" + notify}, l.files, command[0], command[1:]...)
+	p.awaitReady(t, conn)
+	p.metrics = "http://" + p.metricsAddress(t) + "/metrics"
+	return p
+}
+
+func (p *proxy) awaitReady(t testing.TB, conn *net.UnixConn) {
+	t.Helper()
 	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
+	message := make([]byte, 64)
 	n, err := conn.Read(message)
 	if err != nil || string(message[:n]) != "READY=1" {
-		text, _ := os.ReadFile(log)
+		text, _ := os.ReadFile(p.log)
 		t.Fatalf("the differ said %q, %v\n%s", message[:n], err, text)
 	}
-	text, err := os.ReadFile(log)
+}
+
+// metricsAddress is what the differ's log says: its port is one that was free.
+func (p *proxy) metricsAddress(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile(p.log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,8 +104,7 @@ func startDiffer(t testing.TB, dir string, flags ...string) *proxy {
 	if address == nil {
 		t.Fatalf("no address of the metrics in:\n%s", text)
 	}
-	p.metrics = "http://" + string(address[1]) + "/metrics"
-	return p
+	return string(address[1])
 }
 
 func emptyConfig(t testing.TB, dir string) string {
