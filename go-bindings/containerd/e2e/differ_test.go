@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -69,10 +70,12 @@ func (l launcher) start(t testing.TB, dir string, flags ...string) *proxy {
 		"--config", emptyConfig(t, dir),
 		"--address", p.socket(),
 		"--containerd", filepath.Join(dir, "containerd.sock"),
-		"--root", dir,
 		"--state", filepath.Join(dir, "differ"),
 		"--metrics", "127.0.0.1:0",
 	)
+	if !slices.Contains(flags, "--root") {
+		command = append(command, "--root", dir)
+	}
 	command = append(command, flags...)
 	p.daemon = startDaemonWith(t, log, []string{"NOTIFY_SOCKET=" + notify}, l.files, command[0], command[1:]...)
 	p.awaitReady(t, conn)

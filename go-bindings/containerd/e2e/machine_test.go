@@ -174,3 +174,68 @@ func TestDifferThatStopsFinishesWhatRuns(t *testing.T) {
 		t.Errorf("no orderly stop:\n%s", log)
 	}
 }
+
+func TestBlobsWithoutFilesComeThroughTheContentService(t *testing.T) {
+	needRoot(t)
+	image := debianImage(t, "gzip")
+	for _, release := range releases {
+		t.Run(release.name, func(t *testing.T) {
+			m, proxy := setup{release: release, config: byTransfer("ocilayer")}.startWithDiffer(t, "--content-root", t.TempDir())
+			m.importImage(t, image, "--local=false")
+			trees := m.snapshots(t)
+			if applied := proxy.applied(t); applied != len(trees) {
+				t.Errorf("the differ applied %d of %d layers", applied, len(trees))
+			}
+			stock := setup{release: release}.start(t)
+			stock.importImage(t, image)
+			report(t, stock.snapshots(t), trees)
+		})
+	}
+}
+
+func TestSnapshotsOutsideOfTheRootsAreRefused(t *testing.T) {
+	needRoot(t)
+	m, proxy := setup{release: releases[0], config: byTransfer("ocilayer")}.startWithDiffer(t, "--root", t.TempDir())
+	_, err := m.tryCtr("image", "import", hardImage(t))
+	if err == nil || !strings.Contains(err.Error(), "is not below") {
+		t.Errorf("error %v", err)
+	}
+	if refused := proxy.metric(t, `ocilayer_differ_layers_total{result="refused"}`); refused == 0 {
+		t.Error("no refusal was counted")
+	}
+	if hasEntries(m.snapshotterDir()) {
+		t.Error("something was applied all the same")
+	}
+}
+
+func TestLayersAreStillWrittenByContainerdsOwnDiffer(t *testing.T) {
+	needRoot(t)
+	for _, way := range []way{ways[1], ways[3]} {
+		t.Run(way.name, func(t *testing.T) {
+			s := setup{release: releases[0], config: way.config}
+			if way.binary != nil {
+				s.binary = way.binary(s.release, t)
+			}
+			var m *machine
+			if way.proxied {
+				m, _ = s.startWithDiffer(t)
+			} else {
+				m = s.start(t)
+			}
+			m.importImage(t, hardImage(t), way.importFlags...)
+			var chain []string
+			for _, line := range strings.Split(m.ctr(t, "snapshots", "list"), "\n") {
+				if fields := strings.Fields(line); len(fields) == 2 && strings.HasPrefix(fields[0], "sha256:") {
+					chain = append(chain, fields[0])
+				}
+			}
+			if len(chain) != 1 {
+				t.Fatalf("%d bottom snapshots", len(chain))
+			}
+			m.ctr(t, "snapshots", "prepare", "changed", chain[0])
+			if layer := m.ctr(t, "snapshots", "diff", chain[0], "changed"); !strings.HasPrefix(layer, "\x1f\x8b") {
+				t.Errorf("no gzip: %.40q", layer)
+			}
+		})
+	}
+}

@@ -4,6 +4,7 @@ package differ
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -58,9 +59,12 @@ func (s *service) Apply(ctx context.Context, request *diffapi.ApplyRequest) (*di
 }
 
 func (s *service) apply(ctx context.Context, request *diffapi.ApplyRequest) (ocispec.Descriptor, error) {
+	if request.Diff == nil {
+		return ocispec.Descriptor{}, fmt.Errorf("a request without a layer: %w", errdefs.ErrInvalidArgument)
+	}
 	mounts := mount.FromProto(request.Mounts)
 	if err := s.roots.check(mounts); err != nil {
-		s.log.Error("refused", "digest", digestOf(request), "error", err)
+		s.log.Error("refused", "digest", request.Diff.Digest, "error", err)
 		s.metrics.refused()
 		return ocispec.Descriptor{}, err
 	}
@@ -116,11 +120,4 @@ func (s *service) observe(desc ocispec.Descriptor, report *ocilayer.Report, err 
 		return
 	}
 	log.Info("layer applied", "diff_id", report.DiffID)
-}
-
-func digestOf(request *diffapi.ApplyRequest) string {
-	if request.Diff == nil {
-		return ""
-	}
-	return request.Diff.Digest
 }
