@@ -13,7 +13,7 @@ help:
 
 ## test: all tests; what .ci/run runs
 .PHONY: test
-test: lint test-rust test-c test-go test-containerd
+test: lint test-rust test-c test-kernel test-go test-containerd
 
 ## lint: formatter, clippy, manual pages, scripts, licence lines
 .PHONY: lint
@@ -24,7 +24,7 @@ lint: lint-tools
 	shellcheck --severity=warning $(SCRIPTS)
 	scripts/check-licences
 
-SCRIPTS := $(wildcard scripts/* .ci/run c-tests/*.sh)
+SCRIPTS := $(wildcard scripts/* .ci/run c-tests/*.sh tests/kernel/*.sh)
 .PHONY: lint-tools
 lint-tools:
 	$(need) mandoc shellcheck
@@ -76,6 +76,15 @@ header:
 test-c:
 	scripts/test-c
 
+## test-kernel: builds a kernel with the overlayfs bug, once; runs the library in it; 6 minutes, 1 GB
+.PHONY: test-kernel
+test-kernel:
+	$(need) $(KERNEL_PACKAGES)
+	$(CARGO) build --quiet --package ocilayer-cli --package ocilayer-kernel-test
+	linux=$$(tests/kernel/build.sh) && "$${CARGO_TARGET_DIR:-target}/debug/ocilayer-kernel-test" "$$linux"
+
+KERNEL_PACKAGES := bc bison e2fsprogs flex gcc libc6-dev linux-source make xz-utils
+
 ## test-go: the Go package: shared, static, race detector, without cgo, other systems
 .PHONY: test-go
 test-go:
@@ -107,7 +116,7 @@ BENCH_PACKAGES := debootstrap gzip libarchive-tools strace tar zstd
 ## deps: installs what all of the above need
 .PHONY: deps
 deps: lint-tools
-	$(need) $(TEST_PACKAGES) $(DEMO_PACKAGES) $(BENCH_PACKAGES) $(CONTAINERD_PACKAGES)
+	$(need) $(TEST_PACKAGES) $(DEMO_PACKAGES) $(BENCH_PACKAGES) $(CONTAINERD_PACKAGES) $(KERNEL_PACKAGES)
 
 ## clean: removes what was built, and the demo's downloads
 .PHONY: clean

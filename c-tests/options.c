@@ -34,7 +34,8 @@ AT(ocilayer_options, limit_path_bytes, 160);
 AT(ocilayer_options, limit_path_depth, 168);
 AT(ocilayer_options, limit_xattr_bytes, 176);
 AT(ocilayer_options, limit_zstd_window_log, 184);
-typedef char options_as_a_whole[sizeof(ocilayer_options) == 192 ? 1 : -1];
+AT(ocilayer_options, upper, 192);
+typedef char options_as_a_whole[sizeof(ocilayer_options) == 200 ? 1 : -1];
 AT(ocilayer_entry, reserved, 100);
 AT(ocilayer_progress, devices, 80);
 AT(ocilayer_warning, reserved, 60);
@@ -106,7 +107,7 @@ static void sizes(void) {
   newer.known.size = sizeof newer;
   expect(&newer, 0, "");
   newer.future = 1;
-  expect(&newer, -E2BIG, "200 bytes");
+  expect(&newer, -E2BIG, "208 bytes");
   memset(&huge, 0, sizeof huge);
   huge.size = sizeof huge;
   expect(&huge, -E2BIG, "8192 bytes");
@@ -144,6 +145,9 @@ static void meaningless(void) {
   expect(&options, 0, "");
   options.lowers_count = 1;
   expect(&options, -EINVAL, "options.lowers[0] is NULL");
+  options.lowers_count = 0;
+  options.upper = root;
+  expect(&options, -EINVAL, "an upper directory is for directory mode");
 
   options = zero;
   options.uid_ranges = &range;

@@ -27,7 +27,7 @@
 /* Options with every field at its default. */
 #define OCILAYER_OPTIONS_INIT \
   { sizeof(ocilayer_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    0, 0, 0 }
+    0, 0, 0, 0 }
 
 /**
  * Values of ocilayer_report_compression.
@@ -142,6 +142,69 @@ typedef enum ocilayer_error_kinds {
 } ocilayer_error_kinds;
 
 /**
+ * Values of ocilayer_finding.kind. More may come.
+ */
+typedef enum ocilayer_finding_kind {
+  /**
+   * A whiteout: what it hides is the detail.
+   */
+  OCILAYER_FINDING_WHITEOUT = 1,
+  /**
+   * An opaque marker: the directory is the detail, empty for the root.
+   */
+  OCILAYER_FINDING_OPAQUE = 2,
+  /**
+   * A `trusted.*` xattr, whose name is the detail. Unpack drops it.
+   */
+  OCILAYER_FINDING_TRUSTED_XATTR = 3,
+  /**
+   * An xattr that overlayfs keeps for itself, whose name is the detail. Unpack drops it.
+   */
+  OCILAYER_FINDING_OVERLAY_XATTR = 4,
+  /**
+   * A `user.*` xattr on a symlink, device or FIFO, whose name is the detail. Unpack drops it.
+   */
+  OCILAYER_FINDING_XATTR_ON_SPECIAL = 5,
+  /**
+   * A name that has more `..` than components before them. Unpack refuses it.
+   */
+  OCILAYER_FINDING_NAME_LEAVES_ROOT = 6,
+  /**
+   * A link whose target, the detail, has more `..` than there are directories above it. Unpack
+   * keeps such a link inside the root; not every program does.
+   */
+  OCILAYER_FINDING_LINK_LEAVES_ROOT = 7,
+  /**
+   * A block or character device; `c 1:3` or `b 8:0` is the detail.
+   */
+  OCILAYER_FINDING_DEVICE = 8,
+  /**
+   * A file that runs as its owner; the mode in octal is the detail.
+   */
+  OCILAYER_FINDING_SETUID = 9,
+  /**
+   * A file that runs with its group; the mode in octal is the detail.
+   */
+  OCILAYER_FINDING_SETGID = 10,
+  /**
+   * A file with capabilities, by `security.capability`.
+   */
+  OCILAYER_FINDING_FILE_CAPABILITY = 11,
+  /**
+   * The layer has an entry of this name already; the last one wins.
+   */
+  OCILAYER_FINDING_DUPLICATE = 12,
+  /**
+   * aufs's own bookkeeping. Unpack leaves it out.
+   */
+  OCILAYER_FINDING_AUFS_METADATA = 13,
+  /**
+   * Unpack fails here: the error's kind, errno and message tell how.
+   */
+  OCILAYER_FINDING_REFUSED = 14,
+} ocilayer_finding_kind;
+
+/**
  * Values of ocilayer_options.mode: how whiteouts and opaque directories become visible.
  */
 typedef enum ocilayer_mode {
@@ -213,6 +276,11 @@ typedef enum ocilayer_skip_reason {
    * A whiteout of a name that no parent has.
    */
   OCILAYER_SKIP_UNNEEDED_WHITEOUT = 8,
+  /**
+   * Not of the layer, but of this kernel: a directory's opaque mark that overlayfs copied up
+   * and that was removed from the upper directory. The path is the directory's, below the root.
+   */
+  OCILAYER_SKIP_PROPAGATED_MARK = 9,
 } ocilayer_skip_reason;
 
 /**
@@ -274,13 +342,19 @@ typedef struct ocilayer_error ocilayer_error;
 typedef struct ocilayer_report ocilayer_report;
 
 /**
+ * What a scan comes to. All accessors take NULL for "nothing was found". Threads may share one.
+ * Strings belong to the report and live as long.
+ */
+typedef struct ocilayer_scan_report ocilayer_scan_report;
+
+/**
  * What was skipped for one reason. All accessors take NULL. It is a part of its report.
  */
 typedef struct ocilayer_skipped ocilayer_skipped;
 
 /**
- * Where the bytes of one layer come from, compressed or not. It serves one unpack: a second with
- * the same source is -EINVAL.
+ * Where the bytes of one layer come from, compressed or not. It serves one unpack or scan: a
+ * second with the same source is -EINVAL.
  */
 typedef struct ocilayer_source ocilayer_source;
 
@@ -291,7 +365,7 @@ typedef struct ocilayer_source ocilayer_source;
  * polls ocilayer_cancel_fd too, and returns -ECANCELED when that is readable.
  *
  * @buffer is borrowed until return and its content is undefined before. It runs only on the
- * thread that called unpack_layer. It must return: no longjmp, no C++ exception.
+ * thread that called unpack_layer or ocilayer_scan. It must return: no longjmp, no C++ exception.
  */
 typedef int (*ocilayer_read)(void *userdata, uint8_t *buffer, size_t length, size_t *got);
 
@@ -454,7 +528,7 @@ typedef struct ocilayer_warning {
 typedef void (*ocilayer_warning_fn)(void *userdata, const struct ocilayer_warning *warning);
 
 /**
- * What unpack_layer is told. Start with OCILAYER_OPTIONS_INIT, or with zeros and @size: zero is
+ * What unpack_layer and ocilayer_scan are told. Start with OCILAYER_OPTIONS_INIT, or with zeros and @size: zero is
  * the safe default of every field.
  *
  * Later versions add fields at the end only, and @size tells which ones the caller knows: a
@@ -462,7 +536,7 @@ typedef void (*ocilayer_warning_fn)(void *userdata, const struct ocilayer_warnin
  * than the library, works as long as what the library does not know is zero, and is -E2BIG
  * otherwise.
  *
- * All that it points to is borrowed until unpack_layer returns. One struct may serve several
+ * All that it points to is borrowed until the call returns. One struct may serve several
  * threads at once, if its callbacks may.
  */
 typedef struct ocilayer_options {
@@ -566,7 +640,73 @@ typedef struct ocilayer_options {
    * Window that a zstd frame may ask for, as a power of two: 10 to 31.
    */
   uint64_t limit_zstd_window_log;
+  /**
+   * OCILAYER_MODE_DIRECTORY, where the root is an overlay mount: the mount's upper directory.
+   * Marks of opaque directories that a faulty kernel copies up are then removed there, and
+   * counted by ocilayer_report_propagated_marks. NULL to leave them.
+   */
+  const char *upper;
 } ocilayer_options;
+
+/**
+ * One thing that a scan found. Names are bytes as they stand in the archive: not yet safe to use
+ * as a path. A NUL follows them.
+ *
+ * Later versions add fields at the end; @size tells which ones this library fills.
+ */
+typedef struct ocilayer_finding {
+  size_t size;
+  /**
+   * Number of the entry, counted from 0; 0 if there is no place.
+   */
+  uint64_t entry;
+  /**
+   * Where the entry starts, in bytes of the uncompressed archive; 0 if there is no place.
+   */
+  uint64_t offset;
+  /**
+   * The entry's name; empty if it could not be read, or if there is no place.
+   */
+  const char *path;
+  size_t path_length;
+  /**
+   * As the kind says, else empty; cut at 4,096 bytes.
+   */
+  const char *detail;
+  size_t detail_length;
+  /**
+   * For people: the kind in a few words, or the whole line of an error, names escaped.
+   */
+  const char *message;
+  /**
+   * One of OCILAYER_FINDING_*. More may come.
+   */
+  uint32_t kind;
+  /**
+   * One of OCILAYER_ERROR_*: that of unpack for OCILAYER_FINDING_REFUSED, else 0.
+   */
+  uint32_t error_kind;
+  /**
+   * The error's errno, positive, else 0.
+   */
+  int error_errno;
+  /**
+   * 1 if the finding is about an entry, 0 if it is about the whole blob, such as a digest that
+   * is not the expected one.
+   */
+  uint32_t has_place;
+} ocilayer_finding;
+
+/**
+ * Called for each finding, in the order of the archive.
+ *
+ * Returns 0 to go on, or a negative errno, which ends the scan and becomes its result. Anything
+ * else is -EINVAL.
+ *
+ * @finding and all it points to are borrowed until return. It runs only on the thread that called
+ * ocilayer_scan. It must return: no longjmp, no C++ exception.
+ */
+typedef int (*ocilayer_finding_fn)(void *userdata, const struct ocilayer_finding *finding);
 
 #ifdef __cplusplus
 extern "C" {
@@ -749,7 +889,7 @@ int ocilayer_source_from_memory(const uint8_t *data,
  * The caller owns *source and frees it with ocilayer_source_free. @userdata is the caller's and
  * must be valid until the unpack returned.
  *
- * Any thread may call this. @read runs only on the thread that calls unpack_layer.
+ * Any thread may call this. @read runs only on the thread that unpacks or scans.
  */
 int ocilayer_source_from_reader(ocilayer_read read,
                                 void *userdata,
@@ -855,6 +995,11 @@ uint64_t ocilayer_report_implied_directories(const struct ocilayer_report *repor
  * Lower files that a hard link brought into the upper directory.
  */
 uint64_t ocilayer_report_copied_up(const struct ocilayer_report *report);
+
+/**
+ * Opaque marks that a faulty kernel copied to ocilayer_options.upper, and that were removed there.
+ */
+uint64_t ocilayer_report_propagated_marks(const struct ocilayer_report *report);
 
 /**
  * Bytes of the blob as read.
@@ -1017,6 +1162,88 @@ const char *ocilayer_check_json(const struct ocilayer_check *check);
  * Not while another thread is in a call with it.
  */
 void ocilayer_check_free(struct ocilayer_check *check);
+
+/**
+ * Read the layer that @source gives and tell what is in it, above all what unpack_layer with the
+ * same @options would refuse. Nothing is written; it is one pass, and memory stays below a bound
+ * of some 100 MB whatever the layer. It goes on after an entry that unpack_layer refuses.
+ *
+ * What lies below the layer is not looked at. options.lowers that is not NULL with lowers_count 0
+ * says that nothing does, here in OCILAYER_MODE_DIRECTORY as well; otherwise what depends on the
+ * lower layers is not told of, unless unpack_layer would not know it either. What a file system or
+ * a privilege is missing for is not told of. options.filter, warning, sync mean nothing here.
+ *
+ * Returns 0, or a negative errno with *error set. What is wrong with the layer is not an error but
+ * a finding, OCILAYER_FINDING_REFUSED, also where the blob is damaged or not the expected one.
+ *
+ * -EINVAL and -E2BIG for arguments, -ECANCELED when cancelled, -ENOTRECOVERABLE for a defect in
+ * this library, what a callback returned, and what reading the source answered.
+ *
+ * @source and @options are borrowed until return; @options may be NULL for the defaults. @source
+ * is used up as soon as its options are accepted, and stays the caller's to free. @callback may be
+ * NULL; @userdata is handed to it. *report (may be NULL) belongs to the caller, who frees it with
+ * ocilayer_scan_report_free: it is NULL on failure. *error (may be NULL) is written on failure
+ * only and freed with ocilayer_error_free.
+ *
+ * Any number of threads may scan at once, each with its own source. Callbacks run on the calling
+ * thread. Worker threads end before this returns and take no signals.
+ */
+int ocilayer_scan(struct ocilayer_source *source,
+                  const struct ocilayer_options *options,
+                  ocilayer_finding_fn callback,
+                  void *userdata,
+                  struct ocilayer_scan_report **report,
+                  struct ocilayer_error **error);
+
+/**
+ * Whether unpack_layer would fail: there was an OCILAYER_FINDING_REFUSED.
+ */
+bool ocilayer_scan_report_refused(const struct ocilayer_scan_report *report);
+
+/**
+ * Whether the archive could not be read to its end, so that there may be more in it.
+ */
+bool ocilayer_scan_report_partial(const struct ocilayer_scan_report *report);
+
+/**
+ * How many findings there were of a kind, one of OCILAYER_FINDING_*; 0 for a kind that this
+ * library does not know.
+ */
+uint64_t ocilayer_scan_report_count(const struct ocilayer_scan_report *report, uint32_t kind);
+
+/**
+ * Entries in the archive, whiteouts, markers and refused ones included.
+ */
+uint64_t ocilayer_scan_report_entries(const struct ocilayer_scan_report *report);
+
+/**
+ * Whether the layer has more names than are kept: from the entry in *entry (may be NULL) on
+ * neither duplicates were told of, nor refusals that depend on the entries before.
+ */
+bool ocilayer_scan_report_names_lost(const struct ocilayer_scan_report *report, uint64_t *entry);
+
+/**
+ * Digest of the blob as read, `sha256:HEX`; expected or not; NULL if it was not read to
+ * its end.
+ */
+const char *ocilayer_scan_report_blob_digest(const struct ocilayer_scan_report *report);
+
+/**
+ * Digest of the uncompressed archive, likewise.
+ */
+const char *ocilayer_scan_report_diff_id(const struct ocilayer_scan_report *report);
+
+/**
+ * The report as one JSON object; NULL for NULL.
+ */
+const char *ocilayer_scan_report_json(const struct ocilayer_scan_report *report);
+
+/**
+ * Free a report and all that was got from it; NULL does nothing.
+ *
+ * Not while another thread is in a call with it.
+ */
+void ocilayer_scan_report_free(struct ocilayer_scan_report *report);
 
 #ifdef __cplusplus
 }  // extern "C"

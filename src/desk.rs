@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The thread that called unpack, while others work: it serves the callbacks, all of them, so
+//! The thread that called unpack or scan, while others work: it serves the callbacks, all of them, so
 //! that a caller never hears from a thread that it does not know.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,52 +19,53 @@ use crate::tar::Entry;
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Warnings that may wait while the caller is in its read callback.
-const WARNINGS: usize = 1024;
+/// Calls that may wait while the caller is in its read callback.
+const CALLS: usize = 1024;
 
-enum Call {
+/// What unpack's worker calls for.
+pub(crate) enum Call {
     Filter(Box<Entry>, Sender<Result<bool, Errno>>),
     Warning(Warning),
 }
 
-/// The worker's line to the desk. The desk closes when it is dropped.
-pub(crate) struct Line {
-    calls: Sender<Call>,
-    filters: bool,
+/// A worker's line to the desk. The desk closes when it is dropped.
+pub(crate) struct Line<C> {
+    calls: Sender<C>,
     entries: Arc<Mutex<EntryCounts>>,
 }
 
 /// What the calling thread needs to serve.
-pub(crate) struct Desk {
-    calls: Receiver<Call>,
+pub(crate) struct Desk<C> {
+    calls: Receiver<C>,
     entries: Arc<Mutex<EntryCounts>>,
     counters: Arc<Counters>,
     blob_size: Option<u64>,
 }
 
-pub(crate) fn open(filters: bool, counters: Arc<Counters>, blob_size: Option<u64>) -> (Line, Desk) {
-    let (send, calls) = bounded(WARNINGS);
+/// The caller's callbacks.
+pub(crate) trait Serve<C> {
+    /// Break hangs up: the worker's next call fails.
+    fn call(&mut self, call: C) -> ControlFlow<()>;
+
+    fn progress(&mut self, progress: &Progress);
+}
+
+pub(crate) fn open<C>(counters: Arc<Counters>, blob_size: Option<u64>) -> (Line<C>, Desk<C>) {
+    let (send, calls) = bounded(CALLS);
     let entries = Arc::new(Mutex::new(EntryCounts::default()));
-    let line = Line { calls: send, filters, entries: entries.clone() };
+    let line = Line { calls: send, entries: entries.clone() };
     (line, Desk { calls, entries, counters, blob_size })
 }
 
-impl Line {
-    /// Asks the caller's filter. Without one everything is wanted.
-    pub(crate) fn wants(&self, entry: &Entry) -> Result<bool, Cause> {
-        if !self.filters {
-            return Ok(true);
-        }
-        let (reply, answer) = bounded(1);
-        // The desk is gone only when a callback panicked: that is on its way to the caller.
-        self.calls
-            .send(Call::Filter(Box::new(entry.clone()), reply))
-            .map_err(|_| Cause::Cancelled)?;
-        answer.recv().map_err(|_| Cause::Cancelled)?.map_err(Cause::Filter)
+impl<C> Line<C> {
+    /// Fails once the desk has hung up.
+    pub(crate) fn call(&self, call: C) -> Result<(), Cause> {
+        self.calls.send(call).map_err(|_| Cause::Cancelled)
     }
 
-    pub(crate) fn warn(&self, warning: Warning) {
-        let _ = self.calls.send(Call::Warning(warning));
+    /// Whether nobody serves any more. The desk has the other half of what they share.
+    pub(crate) fn is_cut(&self) -> bool {
+        Arc::strong_count(&self.entries) == 1
     }
 
     /// What the next progress call tells of entries.
@@ -72,19 +74,49 @@ impl Line {
     }
 }
 
-impl Desk {
-    /// Serves until the worker has hung up.
-    pub(crate) fn serve(self, observer: &mut dyn Observer, mut feed: Option<Feed<'_>>) {
+impl Line<Call> {
+    /// Asks the caller's filter.
+    pub(crate) fn wants(&self, entry: &Entry) -> Result<bool, Cause> {
+        let (reply, answer) = bounded(1);
+        // The desk is gone only when a callback panicked: that is on its way to the caller.
+        self.call(Call::Filter(Box::new(entry.clone()), reply))?;
+        answer.recv().map_err(|_| Cause::Cancelled)?.map_err(Cause::Filter)
+    }
+
+    pub(crate) fn warn(&self, warning: Warning) {
+        let _ = self.call(Call::Warning(warning));
+    }
+}
+
+/// Serves unpack's worker.
+pub(crate) struct Watched<'o>(pub(crate) &'o mut dyn Observer);
+
+impl Serve<Call> for Watched<'_> {
+    fn call(&mut self, call: Call) -> ControlFlow<()> {
+        match call {
+            Call::Filter(entry, reply) => {
+                let _ = reply.send(self.0.filter(&entry));
+            }
+            Call::Warning(warning) => self.0.warning(&warning),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        self.0.progress(progress);
+    }
+}
+
+impl<C> Desk<C> {
+    /// Serves until one of the two has hung up.
+    pub(crate) fn serve(self, caller: &mut dyn Serve<C>, mut feed: Option<Feed<'_>>) {
         let nothing = never();
         let ticks = tick(TICK);
         loop {
             let wanted = feed.as_ref().map_or(&nothing, Feed::wanted).clone();
             select! {
                 recv(self.calls) -> call => match call {
-                    Ok(Call::Filter(entry, reply)) => {
-                        let _ = reply.send(observer.filter(&entry));
-                    }
-                    Ok(Call::Warning(warning)) => observer.warning(&warning),
+                    Ok(call) => if caller.call(call).is_break() { return },
                     Err(_) => break,
                 },
                 recv(wanted) -> buffer => match (buffer, &mut feed) {
@@ -92,10 +124,10 @@ impl Desk {
                     // The source was read to its end, or nobody reads it any more.
                     _ => feed = None,
                 },
-                recv(ticks) -> _ => observer.progress(&self.progress()),
+                recv(ticks) -> _ => caller.progress(&self.progress()),
             }
         }
-        observer.progress(&self.progress());
+        caller.progress(&self.progress());
     }
 
     fn progress(&self) -> Progress {

@@ -77,6 +77,9 @@ pub enum Cause {
     /// The caller's filter callback failed.
     #[error("filter callback: {0}")]
     Filter(Errno),
+    /// The caller's finding callback failed.
+    #[error("finding callback: {0}")]
+    Finding(Errno),
     #[error("start of a thread: {0}")]
     Thread(std::io::Error),
     #[error("cancelled")]
@@ -183,7 +186,9 @@ impl Cause {
         use ErrorKind as K;
         match self {
             Cause::Options(
-                OptionsError::Root { errno, .. } | OptionsError::Lower { errno, .. },
+                OptionsError::Root { errno, .. }
+                | OptionsError::Lower { errno, .. }
+                | OptionsError::Upper { errno, .. },
             ) => (K::InvalidArgument, *errno),
             Cause::Options(_) => (K::InvalidArgument, Errno::INVAL),
             Cause::Source(SourceError::Callback(errno)) => (K::Callback, *errno),
@@ -202,7 +207,7 @@ impl Cause {
             Cause::Thread(error) => {
                 (K::Filesystem, Errno::from_io_error(error).unwrap_or(Errno::AGAIN))
             }
-            Cause::Filter(errno) => (K::Callback, *errno),
+            Cause::Filter(errno) | Cause::Finding(errno) => (K::Callback, *errno),
             Cause::Panic(_) => (K::Panic, Errno::NOTRECOVERABLE),
         }
     }

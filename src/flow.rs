@@ -208,6 +208,11 @@ impl<'scope> Flow<'scope> {
 }
 
 impl Counters {
+    /// What is known of a stream before its end.
+    pub(crate) fn so_far(&self) -> Amounts {
+        self.amounts(Compression::default(), Duration::ZERO, Duration::ZERO)
+    }
+
     fn amounts(&self, compression: Compression, decompress: Duration, digest: Duration) -> Amounts {
         Amounts {
             blob_bytes: self.blob_bytes.load(Ordering::Relaxed),

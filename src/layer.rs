@@ -4,19 +4,27 @@
 //! The rules are those of layer.md in the OCI image specification; docs/layer-semantics.md has
 //! them case by case.
 
+mod parents;
+pub(crate) mod xattrs;
+
 use rustix::io::Errno;
 
 use crate::error::{Cause, ErrorKind};
-use crate::options::Mode;
+use crate::options::{IdRange, Mode, Owners};
 use crate::report::SkipReason;
 use crate::resolve::{AboveRoot, CleanPath, Component, Unclean};
 use crate::tar::{Entry, Kind};
+
+pub(crate) use parents::{LinkTarget, Parents, joined};
 
 /// Prefix of names that stand for something other than themselves.
 const WHITEOUT: &[u8] = b".wh.";
 /// aufs's own names: all but the opaque marker are its bookkeeping and no part of the layer.
 const AUFS: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Who owns directories that no entry describes.
+pub(crate) const IMPLIED_OWNER: (u32, u32) = (0, 0);
 
 /// What an entry asks for. Paths are clean: relative to the root, without `.` and `..`.
 #[derive(Debug, PartialEq, Eq)]
@@ -165,6 +173,21 @@ pub(crate) fn interpret<'p>(
             Err(LayerError::WhiteoutDevice.into())
         }
         _ => Ok(Action::Make { parent, name }),
+    }
+}
+
+/// The owner on disk of what the archive says is `uid`:`gid`'s; none if owners are ignored.
+pub(crate) fn owner(
+    owners: &Owners,
+    (uid, gid): (u32, u32),
+) -> Result<Option<(u32, u32)>, LayerError> {
+    match owners {
+        Owners::Keep => Ok(Some((uid, gid))),
+        Owners::Ignore => Ok(None),
+        Owners::Map { uids, gids } => Ok(Some((
+            IdRange::map(uids, uid).ok_or(LayerError::UnmappedUid(uid))?,
+            IdRange::map(gids, gid).ok_or(LayerError::UnmappedGid(gid))?,
+        ))),
     }
 }
 

@@ -86,6 +86,16 @@ pub enum Sync {
 pub struct Options {
     pub mode: Mode,
     pub lowers: Lowers,
+    /// The upper directory of the overlay mount that the root is, in directory mode.
+    ///
+    /// A kernel with the bug that
+    /// [`check_overlay_opaque_propagation`](crate::check_overlay_opaque_propagation) looks for
+    /// copies the marks of opaque directories up as the layer changes those directories, and all
+    /// layers below would be hidden. With this option such marks are removed again;
+    /// [`Report::propagated_marks`](crate::Report::propagated_marks) tells how many there were.
+    /// Marks on directories that were in the upper directory before, or that this layer makes,
+    /// stay. A directory that is not the upper one of this very mount is refused.
+    pub upper: Option<PathBuf>,
     pub expect: Expect,
     /// Worker threads: 0 chooses by the number of CPUs, 1 decompresses and writes on one thread.
     pub threads: usize,
@@ -106,6 +116,12 @@ pub enum OptionsError {
     LowersInDirectoryMode,
     #[error("lower directory {}: {errno}", path.display())]
     Lower { path: PathBuf, errno: rustix::io::Errno },
+    #[error("an upper directory is for directory mode, with the mount of it as the root")]
+    UpperInOverlayMode,
+    #[error("upper directory {}: {errno}", path.display())]
+    Upper { path: PathBuf, errno: rustix::io::Errno },
+    #[error("upper directory {}: the root is no overlay mount of it", path.display())]
+    NotTheUpper { path: PathBuf },
     #[error("more lower directories than overlayfs can stack")]
     TooManyLowers,
     #[error("root {}: {errno}", path.display())]
@@ -127,6 +143,22 @@ impl Options {
         if self.mode == Mode::Directory && self.lowers != Lowers::Unknown {
             return Err(OptionsError::LowersInDirectoryMode);
         }
+        if self.mode != Mode::Directory && self.upper.is_some() {
+            return Err(OptionsError::UpperInOverlayMode);
+        }
+        self.check_others()
+    }
+
+    /// The same for a scan, which may be told in directory mode, too, that nothing lies below.
+    pub(crate) fn check_scan(&self) -> Result<(), OptionsError> {
+        let below = matches!(&self.lowers, Lowers::Known(lowers) if !lowers.is_empty());
+        if self.mode == Mode::Directory && below {
+            return Err(OptionsError::LowersInDirectoryMode);
+        }
+        self.check_others()
+    }
+
+    fn check_others(&self) -> Result<(), OptionsError> {
         if let Owners::Map { uids, gids } = &self.owners
             && (!IdRange::disjoint(uids) || !IdRange::disjoint(gids))
         {

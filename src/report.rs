@@ -24,6 +24,9 @@ pub struct Report {
     pub implied_directories: u64,
     /// Lower files that a hardlink brought into the upper directory.
     pub copied_up: u64,
+    /// Opaque marks that a faulty kernel copied to the upper directory, and that were removed
+    /// there; only with [`Options::upper`](crate::Options::upper).
+    pub propagated_marks: u64,
     pub bytes: Bytes,
     /// How the blob was compressed.
     pub compression: Compression,
@@ -114,6 +117,9 @@ pub enum SkipReason {
     Filtered = 7,
     /// A whiteout of a name that no parent has.
     UnneededWhiteout = 8,
+    /// Not of the layer, but of this kernel: a directory's opaque mark that overlayfs copied up
+    /// and that was removed from the upper directory. The path is the directory's, below the root.
+    PropagatedMark = 9,
 }
 
 /// Counts by reason, with the first few paths of each.
@@ -184,6 +190,7 @@ impl SkipReason {
             SkipReason::Device => "device not made",
             SkipReason::Filtered => "declined by the filter",
             SkipReason::UnneededWhiteout => "whiteout of a name that no parent has",
+            SkipReason::PropagatedMark => "opaque mark that this kernel copied up, removed",
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::fs::File;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select_biased, unbounded};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Advice, FileType, Mode, OFlags, SeekFrom, fadvise, fstat, open, seek};
-use rustix::io::{Errno, read, retry_on_intr};
+use rustix::io::{Errno, pread, read, retry_on_intr};
 
 use crate::cancel::Cancel;
 
@@ -39,6 +40,7 @@ pub struct Source<'a>(pub(crate) Origin<'a>);
 pub(crate) enum Origin<'a> {
     Path(PathBuf),
     File(OwnedFd),
+    Section(OwnedFd, Range<u64>),
     Memory(&'a [u8]),
     Reader(Callback<'a>),
 }
@@ -54,6 +56,13 @@ impl<'a> Source<'a> {
     /// Read from the current position to its end: a file, pipe or socket.
     pub fn file(file: impl Into<OwnedFd>) -> Source<'a> {
         Source(Origin::File(file.into()))
+    }
+
+    /// `length` bytes of a regular file from `offset` on, such as a blob inside of an image's
+    /// archive. The file's position is neither used nor moved. That the file ends before is a
+    /// failure of whoever reads the layer.
+    pub fn section(file: impl Into<OwnedFd>, offset: u64, length: u64) -> Source<'a> {
+        Source(Origin::Section(file.into(), offset..offset.saturating_add(length)))
     }
 
     pub fn memory(blob: &'a [u8]) -> Source<'a> {
@@ -75,6 +84,7 @@ impl<'a> Source<'a> {
         let (supply, feed) = match self.0 {
             Origin::Path(path) => (Supply::File(Descriptor::open(path)?), None),
             Origin::File(fd) => (Supply::File(Descriptor::new(fd)), None),
+            Origin::Section(fd, range) => (Supply::File(Descriptor::section(fd, range)), None),
             Origin::Memory(blob) => (Supply::Memory(blob), None),
             Origin::Reader(callback) => {
                 let (fed, feed) = feed(callback, cancel);
@@ -250,6 +260,8 @@ struct Descriptor {
     /// Whether read(2) may wait for another process.
     waits: bool,
     size: Option<u64>,
+    /// What is left of a section; none for a file that is read as it stands.
+    section: Option<Range<u64>>,
     /// Bytes read so far.
     offset: u64,
     /// Set by the first empty read: a terminal would ask for more.
@@ -275,6 +287,7 @@ impl Descriptor {
             fd,
             waits: true,
             size: None,
+            section: None,
             offset: 0,
             ended: false,
             buffer: Vec::new(),
@@ -293,6 +306,13 @@ impl Descriptor {
         file
     }
 
+    fn section(fd: OwnedFd, range: Range<u64>) -> Descriptor {
+        let mut file = Descriptor::new(fd);
+        file.size = Some(range.end - range.start);
+        file.section = Some(range);
+        file
+    }
+
     fn head(&mut self, count: usize, guard: &Guard) -> Result<&[u8], SourceError> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -307,15 +327,26 @@ impl Descriptor {
         Ok(&self.buffer[self.start..self.end])
     }
 
+    /// One system call.
+    fn read_some(&mut self, into: &mut [u8]) -> Result<usize, Errno> {
+        let Some(left) = &mut self.section else { return read(&self.fd, into) };
+        let most = usize::try_from(left.end - left.start).unwrap_or(usize::MAX);
+        let most = most.min(into.len());
+        let got = pread(&self.fd, &mut into[..most], left.start)?;
+        left.start += got as u64;
+        Ok(got)
+    }
+
     fn read(&mut self, into: &mut [u8], guard: &Guard) -> Result<usize, SourceError> {
-        let failed = |errno| SourceError::Read { offset: self.offset, errno };
+        let offset = self.offset;
+        let failed = |errno| SourceError::Read { offset, errno };
         let mut wait = self.waits;
         while !self.ended {
             if wait {
                 guard.wait(&self.fd).map_err(failed)?;
             }
             guard.check()?;
-            match read(&self.fd, &mut *into) {
+            match self.read_some(into) {
                 Ok(got) => {
                     self.offset += got as u64;
                     self.ended = got == 0;

@@ -7,7 +7,6 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::{self, Scope, available_parallelism};
 use std::time::{Duration, Instant};
 
@@ -15,15 +14,16 @@ use rustix::fs::{Mode as Permissions, OFlags, open};
 use rustix::io::retry_on_intr;
 
 use crate::apply::{Job, Tally};
-use crate::desk::{self, Line};
-use crate::error::{Cause, Error, Result};
+use crate::desk::{self, Call, Line, Watched};
+use crate::entries::{self, Sink};
+use crate::error::{Cause, Result};
 use crate::flow::{Amounts, Chunk, Counters, Flow, Settings, defect};
 use crate::observer::Observer;
 use crate::options::{Options, OptionsError};
 use crate::report::{Bytes, Report, StageTimes};
 use crate::source::{Input, Source};
 use crate::sys;
-use crate::tar::{Event, Parser};
+use crate::tar::Entry;
 
 /// Applies one layer below `root`, which must be a directory.
 ///
@@ -50,12 +50,13 @@ pub fn unpack_with(
     let root = open_root(root.as_ref())?;
     let (input, feed) = source.open(options.cancel.as_ref())?;
     let counters = Arc::new(Counters::default());
-    let (line, desk) = desk::open(observer.filters(), counters.clone(), input.size());
+    let filters = observer.filters();
+    let (line, desk) = desk::open(counters.clone(), input.size());
     thread::scope(|scope| {
-        let run = Run { options, begin, counters, line };
+        let run = Run { options, begin, counters, filters, line };
         let worker = sys::spawn(scope, "ocilayer-apply", move || run.layer(scope, input, root))
             .map_err(Cause::Thread)?;
-        desk.serve(observer, feed);
+        desk.serve(&mut Watched(observer), feed);
         worker.join().unwrap_or_else(|panic| Err(defect(panic)))
     })
 }
@@ -71,7 +72,9 @@ struct Run<'r> {
     options: &'r Options,
     begin: Instant,
     counters: Arc<Counters>,
-    line: Line,
+    /// The caller wants to be asked about each entry.
+    filters: bool,
+    line: Line<Call>,
 }
 
 /// Time that the stages of one unpack took on this thread.
@@ -94,11 +97,13 @@ impl<'r> Run<'r> {
         let mut warn = |warning| self.line.warn(warning);
         let mut job = Job::new(root, self.options, private_umask, &mut warn)?;
         let mut clock = Clock::default();
-        if let Err(error) = self.entries(&mut flow, &mut job, &mut clock) {
+        let mut applying =
+            Applying { flow: &mut flow, job: &mut job, clock: &mut clock, run: &self };
+        if let Err(error) = entries::read(&self.options.limits, &mut applying) {
             let amounts = flow.abandon();
             return Err(error.with_report(self.report(job.tally, amounts, &clock)));
         }
-        let (mut amounts, mut digests) = (self.amounts(), None);
+        let (mut amounts, mut digests) = (self.counters.so_far(), None);
         let end = flow
             .finish()
             .and_then(|summary| {
@@ -118,54 +123,6 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// Applies the archive's entries, up to its end marker.
-    fn entries(&self, flow: &mut Flow<'_>, job: &mut Job<'_>, clock: &mut Clock) -> Result<()> {
-        let mut parser = Parser::new(&self.options.limits);
-        while let Some(chunk) = clock.wait(|| flow.next()).map_err(|e| e.at(|| parser.place()))? {
-            let more = self.chunk(&mut parser, job, &chunk)?;
-            // At the end marker as well: the last progress tells of all entries.
-            self.line.count(job.tally.entries);
-            if !more {
-                return Ok(());
-            }
-        }
-        parser.finish().map_err(|error| Error::from(Cause::from(error)).at(|| parser.place()))
-    }
-
-    /// Applies what is in one chunk; false at the archive's end marker.
-    fn chunk(&self, parser: &mut Parser, job: &mut Job<'_>, chunk: &Chunk) -> Result<bool> {
-        let mut rest: &[u8] = chunk;
-        loop {
-            let (used, event) = match parser.step(rest) {
-                Ok(found) => found,
-                Err(error) => {
-                    return Err(Error::from(Cause::from(error)).at(|| parser.place()));
-                }
-            };
-            rest = &rest[used..];
-            match event {
-                Event::More => return Ok(true),
-                Event::Entry => {
-                    let entry = parser.entry();
-                    let wanted = self.line.wants(entry).map_err(Error::from);
-                    job.begin(entry, wanted.map_err(|e| e.at(|| parser.place()))?)?;
-                }
-                Event::Data { at, bytes } => job.data(parser.entry(), at, bytes)?,
-                Event::EntryEnd => job.end(parser.entry())?,
-                Event::End => return Ok(false),
-            }
-        }
-    }
-
-    /// What is known of the stream before its end.
-    fn amounts(&self) -> Amounts {
-        Amounts {
-            blob_bytes: self.counters.blob_bytes.load(Ordering::Relaxed),
-            layer_bytes: self.counters.layer_bytes.load(Ordering::Relaxed),
-            ..Amounts::default()
-        }
-    }
-
     /// Partial until somebody knows better.
     fn report(&self, tally: Tally, amounts: Amounts, clock: &Clock) -> Report {
         let wall = self.begin.elapsed();
@@ -176,6 +133,7 @@ impl<'r> Run<'r> {
             opaque_directories: tally.opaque_directories,
             implied_directories: tally.implied_directories,
             copied_up: tally.copied_up,
+            propagated_marks: tally.propagated_marks,
             bytes: Bytes {
                 blob: amounts.blob_bytes,
                 layer: amounts.layer_bytes,
@@ -196,6 +154,37 @@ impl<'r> Run<'r> {
     }
 }
 
+/// Entries on their way into the root.
+struct Applying<'a, 'r, 's, 'j> {
+    flow: &'a mut Flow<'s>,
+    job: &'a mut Job<'j>,
+    clock: &'a mut Clock,
+    run: &'a Run<'r>,
+}
+
+impl Sink for Applying<'_, '_, '_, '_> {
+    fn next(&mut self) -> Result<Option<Chunk>> {
+        self.clock.wait(|| self.flow.next())
+    }
+
+    fn begin(&mut self, entry: &Entry) -> Result<()> {
+        let wanted = !self.run.filters || self.run.line.wants(entry)?;
+        self.job.begin(entry, wanted)
+    }
+
+    fn data(&mut self, entry: &Entry, at: u64, bytes: &[u8]) -> Result<()> {
+        self.job.data(entry, at, bytes)
+    }
+
+    fn end(&mut self, entry: &Entry) -> Result<()> {
+        self.job.end(entry)
+    }
+
+    fn pause(&mut self) {
+        self.run.line.count(self.job.tally.entries);
+    }
+}
+
 impl Clock {
     fn wait<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let begin = Instant::now();
@@ -213,7 +202,7 @@ impl Clock {
 }
 
 /// How many threads to work on, when the caller leaves it to us: one for each CPU.
-fn threads(options: &Options) -> usize {
+pub(crate) fn threads(options: &Options) -> usize {
     match options.threads {
         0 => available_parallelism().map_or(1, usize::from),
         threads => threads,

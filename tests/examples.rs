@@ -38,6 +38,18 @@ fn layers() -> TempDir {
 }
 
 #[test]
+fn scan_speed_times_each_contender() {
+    let place = layers();
+    let gzip = Command::new("gzip").arg(place.path().join("1.tar")).status().unwrap();
+    assert!(gzip.success());
+    let output = example("scan_speed", place.path(), &["1.tar.gz", "2"]);
+    assert!(output.status.success(), "{}", text(&output));
+    for expected in ["of 2 rounds", "inflate alone", "inflate, both digests", "scan, one thread"] {
+        assert!(text(&output).contains(expected), "{}", text(&output));
+    }
+}
+
+#[test]
 fn unpack_layer_believes_only_the_right_digest() {
     let place = layers();
     let mut digest = "sha256:".to_owned();

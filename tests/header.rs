@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 /// In the order in which a reader of the header needs them.
-const NOUNS: [&str; 10] = [
+const NOUNS: [&str; 11] = [
     "version", "error", "cancel", "source", "observer", "options", "skipped", "report", "unpack",
-    "check",
+    "check", "scan",
 ];
 
 fn generate() -> String {

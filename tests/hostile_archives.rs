@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::agree::{self, Below};
 use common::archive::{
     BLOCK, Entry, SparseForm, archive, dir, extended, file, gzip, hardlink, layer, opaque, pax,
     symlink, unfinished, whiteout, zstd,
@@ -40,6 +41,7 @@ fn try_blob(what: &str, blob: &[u8], check: impl Fn(Result<Report, Error>)) {
             let options = Options { mode, threads, ..Options::default() };
             let result = watched(what, || unpack(Source::memory(blob), scene.root(0), &options));
             scene.assert_untouched();
+            agree::check(blob, &options, Below::Nothing, &result);
             if let Err(error) = &result {
                 assert!(error.report().is_some_and(|report| report.partial), "{what}: {error}");
                 assert_ne!(error.kind(), ErrorKind::Panic, "{what}: {error}");

@@ -158,6 +158,27 @@ fn all_modes_give_the_same_tree() {
     });
 }
 
+/// The runner holds each unpack against a scan, and a bottom layer leaves the scan no excuse.
+#[test]
+fn scan_refuses_exactly_what_unpack_refuses() {
+    if !needs::overlay() {
+        return;
+    }
+    property(|stack, _| {
+        for way in [Way::Directory, Way::Overlay, Way::OverlayBlind] {
+            let mut layer = stack.0.concat();
+            // The entry at fault goes, and the rest is looked at.
+            while let Some((_, error)) =
+                apply(&[layer.clone()], setting(way, 1, Openat2::Works)).failure
+            {
+                let place = error.place().ok_or(format!("no entry named: {error}"))?;
+                layer.remove(place.entry as usize);
+            }
+        }
+        Ok(())
+    });
+}
+
 /// The layer and entry that every mode refuses, or none when all applied and agree.
 fn same_everywhere(stack: &Stack) -> Result<Option<(usize, usize)>, String> {
     let expected = apply(&stack.0, reference());

@@ -8,11 +8,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use ocilayer::{Compression, SkipReason};
+use ocilayer::{Compression, FindingKind, Lowers, Options, ScanReport, SkipReason, Source, scan};
 use real::archives::{self, bsd_extracts, bsd_tar, debian, everything, gnu_extracts, gnu_tar};
 use real::images;
 use real::tools::{command, present, run, shell};
-use real::tree::{Difference, Kind, Tree};
+use real::tree::{Difference, Kind, Node, Tree};
 use real::unpacked::{Layer, Unpacked, in_a_directory, in_an_overlay, read, scratch};
 
 /// A difference that ought to be there.
@@ -119,6 +119,37 @@ fn a_debian_layer_is_what_gnu_tar_extracts() {
             assert_eq!(reports[0].compression, compression);
             assert!(reports[0].skipped.is_empty(), "{:?}", reports[0].skipped);
         }
+    }
+}
+
+/// Counts what scan tells of.
+fn scanned(blob: &Path) -> ScanReport {
+    let bottom = Options { lowers: Lowers::Known(Vec::new()), ..Options::default() };
+    scan(Source::path(blob), &bottom, &mut ()).expect("scanned")
+}
+
+#[test]
+fn scan_finds_in_a_debian_layer_what_unpack_makes_of_it() {
+    let name = "scan_finds_in_a_debian_layer_what_unpack_makes_of_it";
+    if !present(name, &["tar", "gzip", "zstd", "debootstrap"]) {
+        return;
+    }
+    let debian = debian();
+    let Unpacked { tree, reports } = in_a_directory(&[Layer::from(debian.gzip.clone())]);
+    let files_with = |bit: u32| {
+        let set = |node: &&Node| matches!(node.kind, Kind::File { .. }) && node.mode & bit != 0;
+        tree.nodes().filter(set).count() as u64
+    };
+    for blob in [&debian.plain, &debian.gzip, &debian.zstd] {
+        let report = scanned(blob);
+        assert!(!report.is_refused() && !report.partial && report.names_kept_until.is_none());
+        assert_eq!(report.entries, reports[0].entries);
+        assert_eq!(report.diff_id, reports[0].diff_id);
+        assert_eq!(report.findings.count(FindingKind::Device), reports[0].entries.devices);
+        // Names, not inodes: Debian has no hardlinks among these.
+        assert_eq!(report.findings.count(FindingKind::Setuid), files_with(0o4000));
+        assert_eq!(report.findings.count(FindingKind::Setgid), files_with(0o2000));
+        assert_eq!(report.findings.count(FindingKind::Duplicate), 0);
     }
 }
 

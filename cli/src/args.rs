@@ -12,7 +12,7 @@ use crate::values;
 const EXIT_STATUS: &str = "\
 Exit status:
   0  done; for `check`: not affected
-  1  failed; for `check`: affected
+  1  failed; for `check`: affected; for `scan`: unpack would refuse something
   2  the command line makes no sense
   3  `check` only: this machine could not tell
 
@@ -43,6 +43,21 @@ Examples:
   ocilayer unpack --map-uid 0:100000:65536 --map-gid 0:100000:65536 layer.tar root
   ocilayer unpack --json layer.tar root | jq .skipped";
 
+const SCAN_NOTES: &str = "\
+Exit status:
+  0  unpack would take every layer
+  1  unpack would refuse one, or one could not be read
+  2  the command line makes no sense
+
+What the lower layers, the file system and privileges decide is not known to a scan: that unpack
+would take a layer does not promise that it succeeds.
+
+Examples:
+  ocilayer scan layer.tar.gz
+  ocilayer scan image.oci.tar
+  ocilayer scan --json layer.tar.gz | jq 'select(.finding == \"setuid\").path'
+  curl -s https://example.org/layer | ocilayer scan -";
+
 /// Applies OCI image layers to directories: fast, and safe against hostile layers.
 #[derive(Debug, Parser)]
 #[command(name = "ocilayer", version, after_help = EXIT_STATUS, max_term_width = 100)]
@@ -55,6 +70,7 @@ pub struct Arguments {
 pub enum Command {
     Unpack(Box<Unpack>),
     Check(Check),
+    Scan(Box<Scan>),
 }
 
 /// Applies one layer to a directory.
@@ -81,6 +97,13 @@ pub struct Unpack {
     /// root with mode 0755.
     #[arg(long, value_name = "DIR[:DIR...]", allow_hyphen_values = true)]
     pub lower: Vec<OsString>,
+
+    /// The upper directory of the overlay mount that ROOT is, in directory mode.
+    ///
+    /// On a kernel that `ocilayer check` calls affected, the marks of opaque directories that it
+    /// copies up are removed there and reported.
+    #[arg(long, value_name = "DIR")]
+    pub upper: Option<PathBuf>,
 
     /// The digest that the layer's bytes must have, compressed or not: sha256:HEX or sha512:HEX.
     #[arg(long, value_name = "DIGEST")]
@@ -156,6 +179,43 @@ pub struct Check {
     /// Prints the answer as one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Tells what is in layers, above all what `unpack` would refuse, without writing anything.
+///
+/// A directory with an OCI image layout, or an uncompressed archive of one, stands for all of its
+/// layers, each of which is held against its digests.
+#[derive(Debug, Args)]
+#[command(after_long_help = SCAN_NOTES)]
+pub struct Scan {
+    /// Layers and images: files, directories, or - for a layer on standard input.
+    #[arg(required = true, value_name = "LAYER")]
+    pub layers: Vec<OsString>,
+
+    /// The mode of `unpack` to answer for.
+    #[arg(long, value_enum, default_value_t, value_name = "MODE")]
+    pub mode: Mode,
+
+    /// Nothing lies below: a hardlink to what the layer lacks is refused.
+    ///
+    /// An image's bottom layers are known, and need no option.
+    #[arg(long)]
+    pub bottom: bool,
+
+    /// Takes every file for a layer, also one that looks like an image's archive.
+    #[arg(long)]
+    pub layer: bool,
+
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = values::threads)]
+    #[arg(help = format!("Worker threads, at most {MAX_THREADS}; 0 chooses by the number of CPUs"))]
+    pub threads: usize,
+
+    /// Prints a line of JSON for each finding, and one with the report of each layer.
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub limits: Limits,
 }
 
 /// Refusals of layers that want too much. The defaults are above every real image.

@@ -5,7 +5,9 @@
 
 mod args;
 mod check;
+mod image;
 mod progress;
+mod scan;
 mod signals;
 mod summary;
 mod unpack;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Ok(arguments) => match arguments.command {
             Command::Unpack(arguments) => unpack::run(&arguments),
             Command::Check(arguments) => check::run(&arguments),
+            Command::Scan(arguments) => scan::run(&arguments),
         },
         Err(answer) if !answer.use_stderr() => print_help(&answer),
         Err(wrong) => {

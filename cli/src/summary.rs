@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Formatter, Write};
 use std::time::Duration;
 
 use indicatif::{BinaryBytes, HumanCount};
-use ocilayer::{Compression, Digest, EntryCounts, Report, Skipped};
+use ocilayer::{Compression, Digest, EntryCounts, Report, SkipReason, Skipped};
 
 /// Less than this is the way to the system call and back.
 const NOTABLE_SYNC: Duration = Duration::from_millis(10);
@@ -24,14 +24,15 @@ impl Display for Summary<'_> {
         writeln!(f, "diffID     {}", digest(&report.diff_id))?;
         writeln!(f, "time       {}", time(report))?;
         for (reason, skipped) in report.skipped.iter() {
-            writeln!(f, "skipped    {} {}", HumanCount(skipped.count), reason.describe())?;
+            let label = if reason == SkipReason::PropagatedMark { "repaired" } else { "skipped" };
+            writeln!(f, "{label:<10} {} {}", HumanCount(skipped.count), reason.describe())?;
             examples(f, skipped)?;
         }
         Ok(())
     }
 }
 
-fn entries(counts: &EntryCounts) -> String {
+pub fn entries(counts: &EntryCounts) -> String {
     let kinds = [
         (counts.files, "file", "files"),
         (counts.directories, "directory", "directories"),

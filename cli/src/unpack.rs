@@ -19,11 +19,13 @@ use crate::{Exit, complain, output_failed, print, signals, values};
 
 /// Why an unpack is not even begun.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+pub enum Refusal {
     #[error("--lower {}: {reason}", list.display())]
     Lower { list: OsString, reason: String },
     #[error("--lower is for the overlay modes: a directory has its parents inside")]
     LowerInDirectoryMode,
+    #[error("--upper is for directory mode, where ROOT is the mount and not the upper directory")]
+    UpperInOverlayMode,
     #[error("--map-user {user}: {file} lends no ids to that user")]
     NothingLent { user: String, file: &'static str },
     #[error("--max-xattr-bytes {0}: too large for this machine")]
@@ -59,7 +61,7 @@ fn begin(arguments: &args::Unpack) -> Result<ocilayer::Result<Report>, Refusal> 
     Ok(outcome)
 }
 
-fn source(layer: &OsStr) -> Result<Source<'static>, Refusal> {
+pub fn source(layer: &OsStr) -> Result<Source<'static>, Refusal> {
     if layer != "-" {
         return Ok(Source::path(layer));
     }
@@ -71,12 +73,9 @@ fn source(layer: &OsStr) -> Result<Source<'static>, Refusal> {
 
 fn meaning(arguments: &args::Unpack) -> Result<Options, Refusal> {
     Ok(Options {
-        mode: match arguments.mode {
-            args::Mode::Directory => Mode::Directory,
-            args::Mode::Overlay => Mode::Overlay,
-            args::Mode::OverlayUserxattr => Mode::OverlayUserxattr,
-        },
+        mode: arguments.mode.into(),
         lowers: lowers(arguments)?,
+        upper: upper(arguments)?,
         expect: Expect { blob: arguments.digest.clone(), diff_id: arguments.diff_id.clone() },
         threads: arguments.threads,
         limits: limits(&arguments.limits)?,
@@ -94,6 +93,16 @@ fn meaning(arguments: &args::Unpack) -> Result<Options, Refusal> {
     })
 }
 
+impl From<args::Mode> for Mode {
+    fn from(mode: args::Mode) -> Mode {
+        match mode {
+            args::Mode::Directory => Mode::Directory,
+            args::Mode::Overlay => Mode::Overlay,
+            args::Mode::OverlayUserxattr => Mode::OverlayUserxattr,
+        }
+    }
+}
+
 fn lowers(arguments: &args::Unpack) -> Result<Lowers, Refusal> {
     if arguments.lower.is_empty() {
         return Ok(Lowers::Unknown);
@@ -109,6 +118,13 @@ fn lowers(arguments: &args::Unpack) -> Result<Lowers, Refusal> {
         }
     }
     Ok(Lowers::Known(directories))
+}
+
+fn upper(arguments: &args::Unpack) -> Result<Option<PathBuf>, Refusal> {
+    if arguments.mode != args::Mode::Directory && arguments.upper.is_some() {
+        return Err(Refusal::UpperInOverlayMode);
+    }
+    Ok(arguments.upper.clone())
 }
 
 fn owners(arguments: &args::Unpack) -> Result<Owners, Refusal> {
@@ -136,7 +152,7 @@ fn lent_ids(file: &'static str, user: &str) -> Result<Vec<IdRange>, Refusal> {
     Ok(ranges)
 }
 
-fn limits(wanted: &args::Limits) -> Result<Limits, Refusal> {
+pub fn limits(wanted: &args::Limits) -> Result<Limits, Refusal> {
     let default = Limits::default();
     let xattr_bytes = match wanted.max_xattr_bytes {
         Some(size) => usize::try_from(size).map_err(|_| Refusal::XattrBytes(size))?,
@@ -181,7 +197,7 @@ fn fail(arguments: &args::Unpack, error: &Error) -> Exit {
 }
 
 /// The same facts that a C caller gets from an `ocilayer_error`, and what had been done.
-fn failure(error: &Error) -> serde_json::Value {
+pub fn failure(error: &Error) -> serde_json::Value {
     let place = error.place();
     json!({
         "error": {
@@ -206,14 +222,19 @@ fn consequence(error: &Error, root: &Path) -> String {
 fn is_usage(error: &Error) -> bool {
     let missing = matches!(
         error.cause(),
-        Cause::Options(OptionsError::Root { .. } | OptionsError::Lower { .. })
+        Cause::Options(
+            OptionsError::Root { .. }
+                | OptionsError::Lower { .. }
+                | OptionsError::Upper { .. }
+                | OptionsError::NotTheUpper { .. }
+        )
     );
     error.kind() == ErrorKind::InvalidArgument && !missing
 }
 
 impl Refusal {
     /// Whether the command line is at fault, or the machine.
-    fn exit(&self) -> Exit {
+    pub fn exit(&self) -> Exit {
         match self {
             Refusal::Input(_) | Refusal::LentIds { .. } | Refusal::Signals(_) => Exit::Failed,
             _ => Exit::Usage,

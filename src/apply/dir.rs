@@ -12,6 +12,7 @@ use super::metadata::{Owner, default_acl, set_owner, times_of};
 use super::xattr::{self, ACCESS_ACL, DEFAULT_ACL};
 use super::{Failing, InRoot, Job, Replaced};
 use crate::error::Cause;
+use crate::layer::IMPLIED_OWNER;
 use crate::resolve::{
     Below, Component, Dir, DirId, SafeParent, SeenBelow, opaque_xattr, open_child,
 };
@@ -19,7 +20,6 @@ use crate::tar::Entry;
 
 /// Directories that nothing describes: not in the layer, not in its parents.
 const IMPLIED_MODE: u32 = 0o755;
-const IMPLIED_OWNER: (u32, u32) = (0, 0);
 /// The same each time, so that unpacking twice gives the same tree.
 const IMPLIED_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
@@ -80,6 +80,7 @@ impl Job<'_> {
 
     /// Gives an existing directory the entry's metadata in place of its own.
     fn describe(&mut self, entry: &Entry, id: DirId) -> Result<(), Cause> {
+        self.bring_into_upper(id)?;
         let fd = self.resolver.parent(id)?;
         if let Some(owner) = self.owner(entry.uid, entry.gid)? {
             self.set_dir_owner(id, &fd, owner, true)?;
@@ -109,8 +110,13 @@ impl Job<'_> {
     }
 
     /// A directory that some entry lies in and nothing describes.
-    pub(super) fn make_implied(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Cause> {
+    pub(super) fn make_implied_dir(
+        &mut self,
+        dir: DirId,
+        name: Component<'_>,
+    ) -> Result<(), Cause> {
         self.bring_into_root(dir)?;
+        self.bring_into_upper(dir)?;
         let (id, fd) = self.new_dir(dir, name, IMPLIED_MODE)?;
         if let Some(owner) = self.owner(IMPLIED_OWNER.0, IMPLIED_OWNER.1)? {
             self.set_dir_owner(id, &fd, owner, self.must_chown(dir, owner))?;
@@ -181,6 +187,7 @@ impl Job<'_> {
         if node.described || !(node.inherited || node.found) {
             return Ok(());
         }
+        self.bring_into_upper(id)?;
         let fd = self.resolver.parent(id)?;
         if let Some(owner) = self.owner(IMPLIED_OWNER.0, IMPLIED_OWNER.1)? {
             self.set_dir_owner(id, &fd, owner, true)?;

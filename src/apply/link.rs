@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, linkat, symlinkat};
 
 use super::{InRoot, Job};
 use crate::error::Cause;
-use crate::layer::LayerError;
+use crate::layer::{LayerError, LinkTarget, Parents, joined};
 use crate::resolve::{Component, DirId, SafeParent, SeenBelow, stat_child};
 use crate::tar::Entry;
 
@@ -53,29 +53,27 @@ impl Job<'_> {
     /// Finds a link's target in the merged view, and brings it into the root if only a lower
     /// layer has it: link(2) does not reach across directories of an overlay.
     fn link_source(&mut self, parent: &[u8], name: Component<'_>) -> Result<DirId, Cause> {
-        let missing = |path| Err(LayerError::LinkTargetMissing(path).into());
-        let shown = || [parent, name.as_bytes()].join(&b'/');
+        let refused = |target: LinkTarget| Err(target.refusal(joined(parent, name)).into());
         let Some(dir) = self.find_dir(parent)? else {
-            return match self.knows_parents(DirId::ROOT)? {
-                true => missing(shown()),
-                false => Err(LayerError::LinkTargetUnknown(shown()).into()),
-            };
+            return refused(LinkTarget::absent(self.knows_parents(DirId::ROOT)?));
         };
         match self.in_root(dir, name)? {
-            InRoot::Dir => return Err(LayerError::LinkToDirectory(shown()).into()),
-            InRoot::Whiteout => return missing(shown()),
+            InRoot::Dir => return refused(LinkTarget::Directory),
+            InRoot::Whiteout => return refused(LinkTarget::Nothing),
             InRoot::Other => {
                 if !self.resolver.tree.is_ours(dir, name.as_bytes()) {
                     self.note_linked_lower(dir, name);
                 }
+                // link(2) copies the target up, and its directory before it.
+                self.bring_into_upper(dir)?;
                 return Ok(dir);
             }
             InRoot::Nothing => {}
         }
         match self.resolver.look_below(dir, name)? {
-            SeenBelow::Nothing => missing(shown()),
-            SeenBelow::Unknown => Err(LayerError::LinkTargetUnknown(shown()).into()),
-            SeenBelow::Dir(_) => Err(LayerError::LinkToDirectory(shown()).into()),
+            SeenBelow::Nothing => refused(LinkTarget::Nothing),
+            SeenBelow::Unknown => refused(LinkTarget::Unknown),
+            SeenBelow::Dir(_) => refused(LinkTarget::Directory),
             SeenBelow::Other(layer, stat) => {
                 self.copy_up(dir, name, layer, &stat)?;
                 self.note_linked_lower(dir, name);

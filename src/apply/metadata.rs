@@ -11,8 +11,7 @@ use rustix::io::{Errno, retry_on_intr};
 use super::xattr::{self, ACCESS_ACL, DEFAULT_ACL};
 use super::{ApplyError, Failing, Job};
 use crate::error::Cause;
-use crate::layer::LayerError;
-use crate::options::{IdRange, Owners};
+use crate::layer::{self, LayerError};
 use crate::report::SkipReason;
 use crate::resolve::{Component, DirId, SafeParent};
 use crate::tar::{Entry, Kind, Time};
@@ -55,14 +54,8 @@ pub(super) fn times_of(entry: &Entry) -> Timestamps {
 impl Job<'_> {
     /// The owner on disk of what the archive says is `uid`:`gid`'s; none if owners are ignored.
     pub(super) fn owner(&self, uid: u32, gid: u32) -> Result<Option<Owner>, LayerError> {
-        match &self.options.owners {
-            Owners::Keep => Ok(Some(Owner { uid, gid })),
-            Owners::Ignore => Ok(None),
-            Owners::Map { uids, gids } => Ok(Some(Owner {
-                uid: IdRange::map(uids, uid).ok_or(LayerError::UnmappedUid(uid))?,
-                gid: IdRange::map(gids, gid).ok_or(LayerError::UnmappedGid(gid))?,
-            })),
-        }
+        let owner = layer::owner(&self.options.owners, (uid, gid))?;
+        Ok(owner.map(|(uid, gid)| Owner { uid, gid }))
     }
 
     /// Whether something new in `dir` has another owner than `wanted`.

@@ -10,6 +10,7 @@ mod metadata;
 mod node;
 mod parents;
 mod remove;
+mod upper;
 mod whiteout;
 mod xattr;
 
@@ -23,7 +24,7 @@ use crate::layer::{self, Action, Names};
 use crate::observer::Warning;
 use crate::options::{Lowers, Mode, Options};
 use crate::report::{EntryCounts, SkipReason, Skips};
-use crate::resolve::{Component, DirId, Resolver, SafeParent, is, stat_child};
+use crate::resolve::{Component, DirId, Resolver, SafeParent, View, is, stat_child};
 use crate::tar::{Entry, Kind};
 
 use file::OpenFile;
@@ -43,6 +44,10 @@ pub struct ApplyError {
 impl ApplyError {
     pub(crate) fn new(operation: &'static str, errno: Errno) -> ApplyError {
         ApplyError { operation, detail: String::new(), errno }
+    }
+
+    pub(crate) fn about(operation: &'static str, what: &str, errno: Errno) -> ApplyError {
+        ApplyError { operation, detail: format!(" {what}"), errno }
     }
 
     pub(crate) fn errno(&self) -> Errno {
@@ -70,7 +75,7 @@ impl<T> Failing<T> for Result<T, Errno> {
         operation: &'static str,
         detail: impl FnOnce() -> String,
     ) -> Result<T, ApplyError> {
-        self.map_err(|errno| ApplyError { operation, detail: format!(" {}", detail()), errno })
+        self.map_err(|errno| ApplyError::about(operation, &detail(), errno))
     }
 }
 
@@ -82,6 +87,7 @@ pub(crate) struct Tally {
     pub(crate) opaque_directories: u64,
     pub(crate) implied_directories: u64,
     pub(crate) copied_up: u64,
+    pub(crate) propagated_marks: u64,
     pub(crate) file_bytes: u64,
     pub(crate) skipped: Skips,
 }
@@ -120,7 +126,7 @@ impl<'j> Job<'j> {
     ) -> Result<Job<'j>> {
         let mut job = Job {
             options,
-            resolver: Resolver::new(root, options.mode, &options.lowers)?,
+            resolver: Resolver::new(root, options)?,
             process: Owner::of_process(),
             private_umask,
             file: None,
@@ -136,6 +142,7 @@ impl<'j> Job<'j> {
 
     fn look_at_root(&mut self) -> Result<(), Cause> {
         self.resolver.adopt_root().failing("fstat of the root")?;
+        self.check_upper()?;
         let root = self.resolver.parent(DirId::ROOT)?;
         // What an empty root will hold is this layer's alone: no need to keep track of names.
         if self.options.mode == Mode::Directory && is_empty(&root).failing("getdents64")? {
@@ -248,6 +255,7 @@ impl<'j> Job<'j> {
 
     /// Removes a name and all below it, on disk and in memory.
     fn clear(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Cause> {
+        self.bring_into_upper(dir)?;
         let parent = self.resolver.parent(dir)?;
         self.replace_linked_lower(dir, name);
         self.resolver.forget(dir, name);

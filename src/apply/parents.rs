@@ -2,10 +2,38 @@
 //! The directories that an entry lies in, made where the layer only implies them.
 
 use crate::error::Cause;
-use crate::layer::LayerError;
-use crate::resolve::{Component, DirId, Step, Walk};
+use crate::layer::{LayerError, Parents};
+use crate::resolve::{Component, DirId, Resolver, Step, Walk};
 
 use super::{InRoot, Job};
+
+impl Parents for Job<'_> {
+    type View = Resolver;
+
+    fn view(&mut self) -> &mut Resolver {
+        &mut self.resolver
+    }
+
+    fn make_implied(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Cause> {
+        self.make_implied_dir(dir, name)
+    }
+
+    /// A lower layer's gives way.
+    fn make_way(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Cause> {
+        if self.in_root(dir, name)? != InRoot::Nothing {
+            let path = self.path(dir, name);
+            if self.resolver.tree.is_ours(dir, name.as_bytes()) && !self.is_linked_lower(&path) {
+                return Err(LayerError::ParentNotDirectory(path).into());
+            }
+            self.clear(dir, name)?;
+        }
+        self.make_implied_dir(dir, name)
+    }
+
+    fn knows_parents(&mut self, dir: DirId) -> Result<bool, Cause> {
+        Ok(self.resolver.layers_below(dir)?.is_some())
+    }
+}
 
 impl Job<'_> {
     /// The directory of an entry, in the root, made if need be.
@@ -13,17 +41,9 @@ impl Job<'_> {
         if let Some(dir) = self.resolver.last_parent(path) {
             return Ok(dir);
         }
-        let mut walk = Walk::to(path);
-        let dir = loop {
-            match walk.step(&mut self.resolver)? {
-                Step::Arrived(dir) => break dir,
-                Step::Missing(dir, name) | Step::WhitedOut(dir, name) => {
-                    self.make_implied(dir, component(&name))?;
-                }
-                Step::Blocked(dir, name) => self.make_way(dir, component(&name))?,
-            }
-        };
+        let dir = self.reach(path)?;
         self.bring_into_root(dir)?;
+        self.bring_into_upper(dir)?;
         self.resolver.remember_parent(path, dir);
         Ok(dir)
     }
@@ -36,40 +56,6 @@ impl Job<'_> {
         }
     }
 
-    /// The directory to put a whiteout into; none if nothing can be below it.
-    ///
-    /// A whiteout implies no directory where the parents are known. Where they are not, one of
-    /// them may have it.
-    pub(super) fn find_dir_to_hide_in(&mut self, path: &[u8]) -> Result<Option<DirId>, Cause> {
-        let mut walk = Walk::to(path);
-        loop {
-            match walk.step(&mut self.resolver)? {
-                Step::Arrived(dir) => return Ok(Some(dir)),
-                Step::Missing(dir, name) if !self.knows_parents(dir)? => {
-                    self.make_implied(dir, component(&name))?;
-                }
-                Step::Missing(..) | Step::WhitedOut(..) | Step::Blocked(..) => return Ok(None),
-            }
-        }
-    }
-
-    /// Whether it is known what lies below this directory, if only that nothing does.
-    pub(super) fn knows_parents(&mut self, dir: DirId) -> Result<bool, Cause> {
-        Ok(self.resolver.layers_below(dir)?.is_some())
-    }
-
-    /// Something that is no directory stands where one is needed. A lower layer's gives way.
-    fn make_way(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Cause> {
-        if self.in_root(dir, name)? != InRoot::Nothing {
-            let path = self.path(dir, name);
-            if self.resolver.tree.is_ours(dir, name.as_bytes()) && !self.is_linked_lower(&path) {
-                return Err(LayerError::ParentNotDirectory(path).into());
-            }
-            self.clear(dir, name)?;
-        }
-        self.make_implied(dir, name)
-    }
-
     /// Makes directories in the root where there are only lower ones, down to this one.
     pub(super) fn bring_into_root(&mut self, dir: DirId) -> Result<(), Cause> {
         let mut missing = Vec::new();
@@ -80,9 +66,4 @@ impl Job<'_> {
         }
         missing.into_iter().rev().try_for_each(|dir| self.bring_up(dir))
     }
-}
-
-/// Walks only stop at components.
-fn component(name: &[u8]) -> Component<'_> {
-    Component::new(name).expect("a walk stops at a component")
 }

@@ -48,15 +48,16 @@ fn empty(
             found = true;
             match unlink(dir, name) {
                 Ok(()) | Err(Errno::NOENT) => {}
-                Err(Errno::ISDIR) if depth == DEPTH_MAX => {
+                Err(Errno::ISDIR) if depth.is_multiple_of(DEPTH_MAX) => {
                     *pulled_up += 1;
-                    renameat(dir, name, top, format!("{PULLED_UP}{pulled_up}"))?;
+                    match renameat(dir, name, top, format!("{PULLED_UP}{pulled_up}")) {
+                        // An overlay mount moves no directory that a lower layer has. Going on
+                        // costs descriptors, and names of at most PATH_MAX bytes a few thousand.
+                        Err(Errno::XDEV) => remove_child(dir, name, top, depth, pulled_up)?,
+                        result => result?,
+                    }
                 }
-                Err(Errno::ISDIR) => {
-                    let child = open_child(dir, name)?;
-                    empty(child.as_fd(), top, depth + 1, pulled_up)?;
-                    rmdir(dir, name)?;
-                }
+                Err(Errno::ISDIR) => remove_child(dir, name, top, depth, pulled_up)?,
                 Err(errno) => return Err(errno),
             }
         }
@@ -64,6 +65,18 @@ fn empty(
             return Ok(());
         }
     }
+}
+
+fn remove_child(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    top: BorrowedFd<'_>,
+    depth: usize,
+    pulled_up: &mut u64,
+) -> Result<(), Errno> {
+    let child = open_child(dir, name)?;
+    empty(child.as_fd(), top, depth + 1, pulled_up)?;
+    rmdir(dir, name)
 }
 
 fn unlink(at: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {

@@ -10,9 +10,9 @@ use rustix::io::Errno;
 
 use super::{Failing, InRoot, Job, is_whiteout, remove};
 use crate::error::Cause;
-use crate::layer::LayerError;
+use crate::layer::{LayerError, Parents};
 use crate::report::SkipReason;
-use crate::resolve::{Below, Component, DirId, stat_child};
+use crate::resolve::{Below, Component, DirId, View, stat_child};
 use crate::tar::Entry;
 
 impl Job<'_> {

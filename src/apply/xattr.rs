@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Extended attributes: which ones an archive may set, and setting them.
+//! Setting extended attributes.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -8,8 +8,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::report::SkipReason;
-use crate::tar::Kind;
+pub(crate) use crate::layer::xattrs::{is_overlay_private, refusal};
 
 pub(crate) const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
 pub(crate) const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
@@ -17,25 +16,6 @@ pub(crate) const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
 /// The kernel's own bounds (xattr(7)): 64 KiB of names, and as much for each value.
 const LIST_MAX: usize = 1 << 16;
 const VALUE_MAX: usize = 1 << 16;
-
-/// Why an xattr of an archive is not set, if it is not.
-pub(crate) fn refusal(name: &[u8], kind: Kind) -> Option<SkipReason> {
-    // The kernel and its file systems act on these. An archive that could set them could, for
-    // one, hide directories of the layers below.
-    if name.starts_with(b"trusted.") {
-        return Some(SkipReason::TrustedXattr);
-    }
-    if is_overlay_private(name) {
-        return Some(SkipReason::OverlayXattr);
-    }
-    let plain = matches!(kind, Kind::File | Kind::Directory);
-    (name.starts_with(b"user.") && !plain).then_some(SkipReason::XattrOnSpecial)
-}
-
-/// Names that overlayfs keeps for itself, with and without the userxattr mount option.
-pub(crate) fn is_overlay_private(name: &[u8]) -> bool {
-    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
-}
 
 /// Names that stay when a directory's xattrs are replaced: overlayfs's, and those that a security
 /// module set by its own policy and guards.

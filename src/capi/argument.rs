@@ -35,7 +35,7 @@ pub(super) enum ArgumentError {
     RangesWithoutMap,
     #[error("{field}: {error}")]
     Digest { field: &'static str, error: ParseDigestError },
-    #[error("the source was used already: each serves one unpack")]
+    #[error("the source was used already: each serves one call")]
     SourceUsed,
     #[error("file descriptor {fd}: {errno}")]
     Descriptor { fd: i32, errno: Errno },

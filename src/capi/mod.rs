@@ -15,6 +15,7 @@ mod guard;
 mod observer;
 mod options;
 mod report;
+mod scan;
 mod skipped;
 mod source;
 #[cfg(feature = "test-hooks")]

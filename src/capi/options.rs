@@ -64,7 +64,7 @@ pub struct ocilayer_id_range {
     pub count: u32,
 }
 
-/// What unpack_layer is told. Start with OCILAYER_OPTIONS_INIT, or with zeros and @size: zero is
+/// What unpack_layer and ocilayer_scan are told. Start with OCILAYER_OPTIONS_INIT, or with zeros and @size: zero is
 /// the safe default of every field.
 ///
 /// Later versions add fields at the end only, and @size tells which ones the caller knows: a
@@ -72,7 +72,7 @@ pub struct ocilayer_id_range {
 /// than the library, works as long as what the library does not know is zero, and is -E2BIG
 /// otherwise.
 ///
-/// All that it points to is borrowed until unpack_layer returns. One struct may serve several
+/// All that it points to is borrowed until the call returns. One struct may serve several
 /// threads at once, if its callbacks may.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -129,6 +129,10 @@ pub struct ocilayer_options {
     pub limit_xattr_bytes: u64,
     /// Window that a zstd frame may ask for, as a power of two: 10 to 31.
     pub limit_zstd_window_log: u64,
+    /// OCILAYER_MODE_DIRECTORY, where the root is an overlay mount: the mount's upper directory.
+    /// Marks of opaque directories that a faulty kernel copies up are then removed there, and
+    /// counted by ocilayer_report_propagated_marks. NULL to leave them.
+    pub upper: *const c_char,
 }
 
 /// What the first callers could not do without: a smaller size is a mistake.
@@ -186,6 +190,7 @@ impl ocilayer_options {
             Ok(Options {
                 mode: meaning(&MODES, "options.mode", self.mode)?,
                 lowers: self.lowers()?,
+                upper: path(self.upper),
                 expect: Expect {
                     blob: digest(self.expected_blob_digest, "options.expected_blob_digest")?,
                     diff_id: digest(self.expected_diff_id, "options.expected_diff_id")?,
@@ -209,15 +214,11 @@ impl ocilayer_options {
         if self.lowers.is_null() {
             return Ok(Lowers::Unknown);
         }
-        let path = |(index, lower): (usize, &*const c_char)| {
-            if lower.is_null() {
-                return Err(ArgumentError::NullElement { name, index });
-            }
-            // SAFETY: not NULL; the rest is the caller's promise.
-            let text = unsafe { CStr::from_ptr(*lower) };
-            Ok(PathBuf::from(OsStr::from_bytes(text.to_bytes())))
+        let each = |(index, lower): (usize, &*const c_char)| {
+            // SAFETY: the caller's promise.
+            unsafe { path(*lower) }.ok_or(ArgumentError::NullElement { name, index })
         };
-        lowers.iter().enumerate().map(path).collect::<Result<_, _>>().map(Lowers::Known)
+        lowers.iter().enumerate().map(each).collect::<Result<_, _>>().map(Lowers::Known)
     }
 
     /// # Safety
@@ -319,6 +320,17 @@ fn meaning<T: Clone>(
 
 fn fits<T: TryFrom<u64>>(field: &'static str, value: u64) -> Result<T, ArgumentError> {
     T::try_from(value).map_err(|_| ArgumentError::TooLarge { field, value })
+}
+
+/// # Safety
+/// `pointer` is NULL or a string.
+unsafe fn path(pointer: *const c_char) -> Option<PathBuf> {
+    if pointer.is_null() {
+        return None;
+    }
+    // SAFETY: not NULL; the rest is the caller's promise.
+    let text = unsafe { CStr::from_ptr(pointer) };
+    Some(PathBuf::from(OsStr::from_bytes(text.to_bytes())))
 }
 
 /// # Safety

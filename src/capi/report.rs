@@ -166,6 +166,13 @@ pub unsafe extern "C" fn ocilayer_report_copied_up(report: *const ocilayer_repor
     unsafe { read(report, 0, |report| report.copied_up) }
 }
 
+/// Opaque marks that a faulty kernel copied to ocilayer_options.upper, and that were removed there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ocilayer_report_propagated_marks(report: *const ocilayer_report) -> u64 {
+    // SAFETY: NULL or not freed, as the header asks.
+    unsafe { read(report, 0, |report| report.propagated_marks) }
+}
+
 /// Bytes of the blob as read.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ocilayer_report_blob_bytes(report: *const ocilayer_report) -> u64 {

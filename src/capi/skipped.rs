@@ -27,6 +27,9 @@ pub enum ocilayer_skip_reason {
     OCILAYER_SKIP_FILTERED = 7,
     /// A whiteout of a name that no parent has.
     OCILAYER_SKIP_UNNEEDED_WHITEOUT = 8,
+    /// Not of the layer, but of this kernel: a directory's opaque mark that overlayfs copied up
+    /// and that was removed from the upper directory. The path is the directory's, below the root.
+    OCILAYER_SKIP_PROPAGATED_MARK = 9,
 }
 
 impl From<SkipReason> for ocilayer_skip_reason {
@@ -41,6 +44,7 @@ impl From<SkipReason> for ocilayer_skip_reason {
             SkipReason::Device => C::OCILAYER_SKIP_DEVICE,
             SkipReason::Filtered => C::OCILAYER_SKIP_FILTERED,
             SkipReason::UnneededWhiteout => C::OCILAYER_SKIP_UNNEEDED_WHITEOUT,
+            SkipReason::PropagatedMark => C::OCILAYER_SKIP_PROPAGATED_MARK,
         }
     }
 }

@@ -12,8 +12,8 @@ use super::error::ocilayer_error;
 use super::guard::{guarded, infallible};
 use crate::source::Source;
 
-/// Where the bytes of one layer come from, compressed or not. It serves one unpack: a second with
-/// the same source is -EINVAL.
+/// Where the bytes of one layer come from, compressed or not. It serves one unpack or scan: a
+/// second with the same source is -EINVAL.
 pub struct ocilayer_source(Option<Origin>);
 
 /// A source as C described it. Nothing is read before the unpack.
@@ -30,7 +30,7 @@ enum Origin {
 /// polls ocilayer_cancel_fd too, and returns -ECANCELED when that is readable.
 ///
 /// @buffer is borrowed until return and its content is undefined before. It runs only on the
-/// thread that called unpack_layer. It must return: no longjmp, no C++ exception.
+/// thread that called unpack_layer or ocilayer_scan. It must return: no longjmp, no C++ exception.
 pub type ocilayer_read = Option<
     unsafe extern "C" fn(
         userdata: *mut c_void,
@@ -178,7 +178,7 @@ pub unsafe extern "C" fn ocilayer_source_from_memory(
 /// The caller owns *source and frees it with ocilayer_source_free. @userdata is the caller's and
 /// must be valid until the unpack returned.
 ///
-/// Any thread may call this. @read runs only on the thread that calls unpack_layer.
+/// Any thread may call this. @read runs only on the thread that unpacks or scans.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ocilayer_source_from_reader(
     read: ocilayer_read,

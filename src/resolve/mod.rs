@@ -14,6 +14,7 @@ mod tree;
 mod walk;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -23,12 +24,12 @@ use rustix::fs::{
 use rustix::fs::{Timespec, Timestamps, readlinkat, statat};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::options::{Lowers, Mode, OptionsError};
+use crate::options::{Lowers, Mode, Options, OptionsError};
 
 pub(crate) use open::open_child;
 pub(crate) use path::{AboveRoot, CleanPath, Component, Unclean};
 pub(crate) use tree::{Below, Dir, DirId, Tree};
-pub(crate) use walk::{Step, Walk};
+pub(crate) use walk::{Step, View, Walk};
 
 use fds::{Fds, LayerIndex};
 use open::Opener;
@@ -109,20 +110,21 @@ pub(crate) struct Resolver {
     fds: Fds,
     /// The root, then the lowers, topmost first.
     layers: Vec<Arc<OwnedFd>>,
+    /// The upper directory of the mount that the root is, if it was named.
+    upper: Option<OwnedFd>,
     /// The parent of the entry before: most entries have the same.
     last: Option<(Vec<u8>, DirId)>,
 }
 
 impl Resolver {
-    pub(crate) fn new(root: OwnedFd, mode: Mode, lowers: &Lowers) -> Result<Self, OptionsError> {
+    pub(crate) fn new(root: OwnedFd, options: &Options) -> Result<Self, OptionsError> {
         let mut layers = vec![Arc::new(root)];
-        let below = match lowers {
-            _ if mode == Mode::Directory => Below::nothing(),
+        let below = match &options.lowers {
+            _ if options.mode == Mode::Directory => Below::nothing(),
             Lowers::Unknown => Below::Unknown,
             Lowers::Known(paths) => {
                 for path in paths {
-                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                    let fd = retry_on_intr(|| open(path, flags, Permissions::empty()))
+                    let fd = open_layer(path)
                         .map_err(|errno| OptionsError::Lower { path: path.clone(), errno })?;
                     layers.push(Arc::new(fd));
                 }
@@ -130,14 +132,18 @@ impl Resolver {
                 Below::Layers((1..=count).collect())
             }
         };
+        let upper = options.upper.as_ref().map(|path| {
+            open_layer(path).map_err(|errno| OptionsError::Upper { path: path.clone(), errno })
+        });
         let mut root = Dir::new(DirId::ROOT, b"", below);
         root.in_root = true;
         Ok(Resolver {
             tree: Tree::new(root),
-            mode,
+            mode: options.mode,
             opener: Opener::new(),
             fds: Fds::default(),
             layers,
+            upper: upper.transpose()?,
             last: None,
         })
     }
@@ -171,6 +177,27 @@ impl Resolver {
         Ok(self.fds.keep((dir, layer), fd))
     }
 
+    /// The directory as it is in the upper directory of the mount that the root is: none if that
+    /// was not named or has no such directory.
+    pub(crate) fn in_upper(&mut self, dir: DirId) -> Result<Option<OwnedFd>, ResolveError> {
+        if self.upper.is_none() {
+            return Ok(None);
+        }
+        let path = self.tree.path(dir);
+        let found = self.with_descriptors(|this| {
+            let upper = this.upper.as_ref().expect("looked at above");
+            this.opener.open(upper.as_fd(), &path)
+        });
+        match found {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(errno) => {
+                let operation = "openat2 in the upper directory";
+                Err(ResolveError { operation, path, errno })
+            }
+        }
+    }
+
     /// Tries again with all cached descriptors closed when the process has run out of them.
     fn with_descriptors<T>(
         &mut self,
@@ -188,7 +215,7 @@ impl Resolver {
     }
 
     /// Looks a name up in the merged view. What turns out to be a directory is remembered.
-    pub(crate) fn look(&mut self, dir: DirId, name: Component<'_>) -> Result<Seen, ResolveError> {
+    fn look_at(&mut self, dir: DirId, name: Component<'_>) -> Result<Seen, ResolveError> {
         if let Some(child) = self.tree.child(dir, name.as_bytes()) {
             return Ok(Seen::Dir(child));
         }
@@ -303,6 +330,9 @@ impl Resolver {
         }
         let id = self.tree.add(dir);
         self.fds.keep((id, 0), fd);
+        // A copy-up brings all parents along, so below one that is not there nothing is.
+        let only_below = self.tree.dir(parent).only_below || self.in_upper(id)?.is_none();
+        self.tree.dir_mut(id).only_below = self.upper.is_some() && only_below;
         Ok(id)
     }
 
@@ -376,21 +406,11 @@ impl Resolver {
             .map(|target| target.into_bytes())
             .map_err(|errno| self.failed("readlinkat", dir, name, errno))
     }
+}
 
-    pub(crate) fn failed(
-        &self,
-        operation: &'static str,
-        dir: DirId,
-        name: Component<'_>,
-        errno: Errno,
-    ) -> ResolveError {
-        let mut path = self.tree.path(dir);
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name.as_bytes());
-        ResolveError { operation, path, errno }
-    }
+fn open_layer(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    retry_on_intr(|| open(path, flags, Permissions::empty()))
 }
 
 /// lstat(2) of a name in a directory.
@@ -412,7 +432,7 @@ pub(crate) fn is(stat: &Stat, kind: FileType) -> bool {
 }
 
 /// Whether overlayfs takes the directory for opaque: the mark counts only if it is `y`.
-fn is_marked(fd: BorrowedFd<'_>, mark: &str) -> bool {
+pub(crate) fn is_marked(fd: BorrowedFd<'_>, mark: &str) -> bool {
     let mut value = [0u8; 2];
     fgetxattr(fd, mark, &mut value[..]).is_ok_and(|length| value[..length] == *b"y")
 }

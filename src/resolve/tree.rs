@@ -15,6 +15,15 @@ pub(crate) struct DirId(u32);
 
 impl DirId {
     pub(crate) const ROOT: DirId = DirId(0);
+
+    /// The directory of this number, in a tree that numbers them itself.
+    pub(crate) fn new(number: u32) -> DirId {
+        DirId(number)
+    }
+
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
 }
 
 /// Which of the lower layers have a directory of the same name that shows through.
@@ -45,6 +54,9 @@ pub(crate) struct Dir {
     pub(crate) in_root: bool,
     /// It was there before, so it may hold directories that nobody has looked at.
     pub(crate) adopted: bool,
+    /// Directory mode with a named upper directory: it is not in there yet, so an opaque mark that
+    /// it has there after a copy-up came along from a lower layer.
+    pub(crate) only_below: bool,
     /// It holds what earlier layers put there, among our own. Only in directory mode.
     pub(crate) found: bool,
     /// In a found directory: the names that this layer made.
@@ -88,6 +100,7 @@ impl Dir {
             below,
             in_root: false,
             adopted: false,
+            only_below: false,
             found: false,
             ours: HashSet::new(),
             claimed: false,

@@ -8,6 +8,33 @@ use super::{Component, DirId, ResolveError, Resolver, Seen};
 /// As many as the kernel follows (path_resolution(7)).
 const SYMLINKS_MAX: usize = 40;
 
+/// A tree to walk through.
+pub(crate) trait View {
+    /// What a name is in a directory.
+    fn look(&mut self, dir: DirId, name: Component<'_>) -> Result<Seen, ResolveError>;
+
+    /// The directory that this one lies in; the root for the root.
+    fn above(&self, dir: DirId) -> DirId;
+
+    /// Path below the root; empty for the root.
+    fn path(&self, dir: DirId) -> Vec<u8>;
+
+    fn failed(
+        &self,
+        operation: &'static str,
+        dir: DirId,
+        name: Component<'_>,
+        errno: Errno,
+    ) -> ResolveError {
+        let mut path = self.path(dir);
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name.as_bytes());
+        ResolveError { operation, path, errno }
+    }
+}
+
 /// A walk under way. It stops where something is missing or in the way, and goes on from there
 /// when the caller has seen to it.
 pub(crate) struct Walk {
@@ -37,11 +64,11 @@ impl Walk {
     }
 
     /// Goes on until it arrives or something is wrong.
-    pub(crate) fn step(&mut self, resolver: &mut Resolver) -> Result<Step, ResolveError> {
+    pub(crate) fn step(&mut self, view: &mut impl View) -> Result<Step, ResolveError> {
         while let Some(name) = self.ahead.pop() {
             if &*name == b".." {
                 // The root is its own parent.
-                self.at = resolver.tree.dir(self.at).parent;
+                self.at = view.above(self.at);
                 continue;
             }
             let Some(component) = Component::new(&name) else {
@@ -49,12 +76,12 @@ impl Walk {
                 let path = name.into_vec();
                 return Err(ResolveError { operation: "symlink", path, errno: Errno::NAMETOOLONG });
             };
-            match resolver.look(self.at, component)? {
+            match view.look(self.at, component)? {
                 Seen::Dir(dir) => self.at = dir,
                 Seen::Symlink(target) => {
                     self.symlinks += 1;
                     if self.symlinks > SYMLINKS_MAX {
-                        return Err(resolver.failed("symlink", self.at, component, Errno::LOOP));
+                        return Err(view.failed("symlink", self.at, component, Errno::LOOP));
                     }
                     if target.starts_with(b"/") {
                         self.at = DirId::ROOT;
@@ -81,6 +108,20 @@ impl Walk {
     fn push(&mut self, path: &[u8]) {
         let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
         self.ahead.extend(parts.rev().map(Box::from));
+    }
+}
+
+impl View for Resolver {
+    fn look(&mut self, dir: DirId, name: Component<'_>) -> Result<Seen, ResolveError> {
+        self.look_at(dir, name)
+    }
+
+    fn above(&self, dir: DirId) -> DirId {
+        self.tree.dir(dir).parent
+    }
+
+    fn path(&self, dir: DirId) -> Vec<u8> {
+        self.tree.path(dir)
     }
 }
 

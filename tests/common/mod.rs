@@ -2,6 +2,7 @@
 //! What the integration tests share. Each test binary uses a part of it.
 #![allow(dead_code)]
 
+pub mod agree;
 pub mod archive;
 pub mod cases;
 pub mod child;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Overlay mounts that no one else sees.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, open};
@@ -21,8 +21,26 @@ impl Overlay {
         if userxattr {
             data += ",userxattr";
         }
+        Overlay::attach(&point, &data, MountFlags::RDONLY)
+    }
+
+    /// `base/upper` over `base/lower`, with more options.
+    pub fn for_writing(base: &Path, options: &str) -> Result<Overlay> {
+        let point = tempfile::Builder::new().prefix("ocilayer-mount-").tempdir().expect("tempdir");
+        let at = |name: &str| base.join(name).display().to_string();
+        let (lower, upper, work) = (at("lower"), at("upper"), at("work"));
+        let data = format!("lowerdir={lower},upperdir={upper},workdir={work}{options}");
+        Overlay::attach(&point, &data, MountFlags::empty())
+    }
+
+    /// A path for as long as this lives.
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+
+    fn attach(point: &tempfile::TempDir, data: &str, flags: MountFlags) -> Result<Overlay> {
         let data = std::ffi::CString::new(data).expect("no NUL");
-        mount("overlay", point.path(), "overlay", MountFlags::RDONLY, data.as_c_str())?;
+        mount("overlay", point.path(), "overlay", flags, data.as_c_str())?;
         let root = open(point.path(), OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         unmount(point.path(), UnmountFlags::DETACH)?;
         Ok(Overlay(root?))

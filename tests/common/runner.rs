@@ -12,6 +12,7 @@ use ocilayer::{Error, Lowers, Mode, Options, Report, Source, unpack};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use tempfile::TempDir;
 
+use crate::common::agree::{self, Below};
 use crate::common::archive::{Entry, archive};
 use crate::common::overlay::{Overlay, plain};
 use crate::common::seccomp::{Openat2, with_openat2};
@@ -248,6 +249,8 @@ pub fn apply_with(
         let blob = archive(&scene.aim(entries));
         let result =
             with_openat2(setting.openat2, || unpack(Source::memory(&blob), &root, &options));
+        let below = if layer == 0 { Below::Nothing } else { Below::Something };
+        agree::check(&blob, &options, below, &result);
         match result {
             Ok(report) => reports.push(report),
             Err(error) => {

@@ -57,6 +57,11 @@ impl Tree {
         self.0.get(path.as_bytes())
     }
 
+    #[allow(dead_code)]
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.0.values()
+    }
+
     /// Leaves only what is below the root.
     #[allow(dead_code)]
     pub fn forget_root(&mut self) {

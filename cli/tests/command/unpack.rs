@@ -51,6 +51,22 @@ fn a_layer_is_applied_and_summed_up() {
 }
 
 #[test]
+fn an_upper_directory_is_for_mounts_in_directory_mode() {
+    let place = place(&small_layer());
+    let table = [
+        (vec!["--mode", "overlay", "--upper", "root"], 2, "--upper is for directory mode"),
+        (vec!["--upper", "missing"], 1, "upper directory missing: No such file"),
+        (vec!["--upper", "root"], 1, "the root is no overlay mount of it"),
+    ];
+    for (options, code, message) in table {
+        let ran = unpack(&place, &options);
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert!(ran.stderr.contains(message), "{ran:?}");
+    }
+    assert_eq!(fs::read_dir(place.path().join("root")).unwrap().count(), 0);
+}
+
+#[test]
 fn json_is_the_report_and_nothing_else() {
     let place = place(&small_layer());
     let ran = unpack(&place, &["--json"]);

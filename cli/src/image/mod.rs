@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The layers of an OCI image layout, from its index down to the blobs.
+//!
+//! An image is input as untrusted as its layers: every blob is looked up by its digest and held
+//! against it, and nothing is found by a path that the image itself names.
+
+mod store;
+
+use std::collections::HashSet;
+use std::io;
+use std::path::Path;
+
+use ocilayer::{Digest, ParseDigestError};
+use serde_json::Value;
+
+pub use store::Store;
+
+/// Indexes inside of indexes. The specification sets no bound; nobody has more than two.
+const DEPTH_MAX: usize = 8;
+
+/// Manifests of one image, for all platforms and attestations together.
+const MANIFESTS_MAX: usize = 4096;
+
+/// One layer of an image.
+#[derive(Debug)]
+pub struct Layer {
+    /// Where it is in the store.
+    pub blob: String,
+    pub digest: Option<Digest>,
+    pub diff_id: Option<Digest>,
+    /// No layer lies below it.
+    pub bottom: bool,
+}
+
+/// What an image has, in the order of its manifests.
+#[derive(Debug, Default)]
+pub struct Contents {
+    pub layers: Vec<Layer>,
+    /// What is left out, and why.
+    pub notes: Vec<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    #[error("{0}: {1}")]
+    Io(String, io::Error),
+    #[error("{0}: no oci-layout and index.json in this directory")]
+    NoLayout(String),
+    #[error("{0} is missing")]
+    Missing(String),
+    #[error("{0}: larger than {max} bytes", max = store::JSON_MAX)]
+    TooLarge(String),
+    #[error("{0}: {1}")]
+    Json(String, serde_json::Error),
+    #[error("{0}: no {1} there")]
+    Field(String, &'static str),
+    #[error("{0}: {1}")]
+    Digest(String, ParseDigestError),
+    #[error("{expected} has digest {got}")]
+    Differs { expected: Digest, got: Digest },
+    #[error("indexes inside of indexes, more than {DEPTH_MAX} deep")]
+    TooDeep,
+    #[error("more than {MANIFESTS_MAX} manifests")]
+    TooMany,
+}
+
+type Result<T> = std::result::Result<T, ImageError>;
+
+/// Opens a directory or an archive; none if `path` is a layer and no image.
+pub fn open(path: &Path) -> Result<Option<Store>> {
+    Store::open(path)
+}
+
+/// What the image's index leads to.
+pub fn read(store: &Store) -> Result<Contents> {
+    let mut reading = Reading { store, contents: Contents::default(), seen: HashSet::new() };
+    if store.has("index.json") {
+        let index = reading.json("index.json", None)?;
+        reading.index(&index, "index.json", 0)?;
+    } else {
+        reading.docker_archive()?;
+    }
+    Ok(reading.contents)
+}
+
+struct Reading<'s> {
+    store: &'s Store,
+    contents: Contents,
+    /// Blobs that were met already: platforms share layers.
+    seen: HashSet<String>,
+}
+
+impl Reading<'_> {
+    fn index(&mut self, index: &Value, name: &str, depth: usize) -> Result<()> {
+        if depth == DEPTH_MAX {
+            return Err(ImageError::TooDeep);
+        }
+        for descriptor in array(index, "manifests", name)? {
+            let digest = digest(&descriptor["digest"], name)?;
+            let blob = blob(&digest);
+            if !self.seen.insert(blob.clone()) {
+                continue;
+            }
+            if self.seen.len() > MANIFESTS_MAX {
+                return Err(ImageError::TooMany);
+            }
+            // A copy for one platform may keep the index of all.
+            if !self.store.has(&blob) {
+                self.contents.notes.push(format!("{digest}{} is not here", platform(descriptor)));
+                continue;
+            }
+            let manifest = self.json(&blob, Some(&digest))?;
+            match manifest.get("manifests") {
+                Some(_) => self.index(&manifest, &blob, depth + 1)?,
+                None => self.manifest(&manifest, &blob)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn manifest(&mut self, manifest: &Value, name: &str) -> Result<()> {
+        let config = digest(&manifest["config"]["digest"], name)?;
+        let descriptors = array(manifest, "layers", name)?;
+        let diff_ids = self.diff_ids(&blob(&config), Some(&config), descriptors.len())?;
+        for (number, descriptor) in descriptors.iter().enumerate() {
+            let digest = digest(&descriptor["digest"], name)?;
+            let media_type = descriptor["mediaType"].as_str().unwrap_or_default();
+            if !is_layer(media_type) {
+                self.contents.notes.push(format!("{digest} is no layer but {media_type:?}"));
+                continue;
+            }
+            let blob = blob(&digest);
+            if self.seen.insert(blob.clone()) {
+                let diff_id = diff_ids.get(number).cloned();
+                let layer = Layer { blob, digest: Some(digest), diff_id, bottom: number == 0 };
+                self.contents.layers.push(layer);
+            }
+        }
+        Ok(())
+    }
+
+    /// What `docker save` wrote before it wrote an image layout.
+    fn docker_archive(&mut self) -> Result<()> {
+        let name = "manifest.json";
+        let manifest = self.json(name, None)?;
+        for image in manifest.as_array().ok_or(ImageError::Field(name.into(), "array"))? {
+            let config = text(&image["Config"], name, "Config")?;
+            let layers = array(image, "Layers", name)?;
+            let diff_ids = self.diff_ids(config, None, layers.len())?;
+            for (number, layer) in layers.iter().enumerate() {
+                let blob = text(layer, name, "layer")?.to_owned();
+                if self.seen.insert(blob.clone()) {
+                    let diff_id = diff_ids.get(number).cloned();
+                    let layer = Layer { blob, digest: None, diff_id, bottom: number == 0 };
+                    self.contents.layers.push(layer);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The layers' diffIDs, as many as there are layers; none where the config is of another kind.
+    fn diff_ids(
+        &self,
+        config: &str,
+        digest: Option<&Digest>,
+        layers: usize,
+    ) -> Result<Vec<Digest>> {
+        if !self.store.has(config) {
+            return Ok(Vec::new());
+        }
+        let config_json = match self.json(config, digest) {
+            // An artifact's config may be anything.
+            Err(ImageError::Json(..)) => return Ok(Vec::new()),
+            result => result?,
+        };
+        let ids = config_json["rootfs"]["diff_ids"].as_array().map_or(&[][..], Vec::as_slice);
+        if ids.len() != layers {
+            return Ok(Vec::new());
+        }
+        ids.iter().map(|id| self::digest(id, config)).collect()
+    }
+
+    fn json(&self, name: &str, expected: Option<&Digest>) -> Result<Value> {
+        let bytes = self.store.read(name)?;
+        if let Some(expected) = expected {
+            let got = store::digest_of(&bytes, expected.algorithm());
+            if got != *expected {
+                return Err(ImageError::Differs { expected: expected.clone(), got });
+            }
+        }
+        serde_json::from_slice(&bytes).map_err(|error| ImageError::Json(name.into(), error))
+    }
+}
+
+/// Media types of layers, by OCI and by docker, compressed or not, distributable or not.
+fn is_layer(media_type: &str) -> bool {
+    media_type.starts_with("application/vnd.oci.image.layer.")
+        || media_type.starts_with("application/vnd.docker.image.rootfs.")
+}
+
+/// Where the image layout specification puts a blob.
+fn blob(digest: &Digest) -> String {
+    format!("blobs/{}", digest.to_string().replacen(':', "/", 1))
+}
+
+fn platform(descriptor: &Value) -> String {
+    let platform = &descriptor["platform"];
+    match (platform["os"].as_str(), platform["architecture"].as_str()) {
+        (Some(os), Some(architecture)) => format!(" for {os:?} {architecture:?}"),
+        _ => String::new(),
+    }
+}
+
+fn array<'v>(value: &'v Value, field: &'static str, name: &str) -> Result<&'v [Value]> {
+    let array = value[field].as_array().map(Vec::as_slice);
+    array.ok_or_else(|| ImageError::Field(name.into(), field))
+}
+
+fn text<'v>(value: &'v Value, name: &str, field: &'static str) -> Result<&'v str> {
+    value.as_str().ok_or_else(|| ImageError::Field(name.into(), field))
+}
+
+fn digest(value: &Value, name: &str) -> Result<Digest> {
+    let digest = text(value, name, "digest")?.parse();
+    digest.map_err(|error| ImageError::Digest(name.into(), error))
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where an image's files are: in a directory, or inside of an archive that is read in place.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use ocilayer::tar::{Event, Kind, Parser};
+use ocilayer::{Algorithm, Digest, Limits, Source};
+use sha2::{Sha256, Sha512};
+
+use super::{ImageError, Result};
+
+/// Indexes, manifests and configs. containerd reads as much of one.
+pub const JSON_MAX: u64 = 8 << 20;
+
+/// Of a tar archive.
+const BLOCK: usize = 512;
+
+/// Files in an image's archive. Above the largest index with all it leads to; memory is bounded by
+/// it.
+const MEMBERS_MAX: usize = 100_000;
+
+/// The two files that make an image layout.
+const LAYOUT: [&str; 2] = ["oci-layout", "index.json"];
+
+pub enum Store {
+    Directory(PathBuf),
+    Archive { path: PathBuf, file: File, members: HashMap<String, Member> },
+}
+
+/// Where a file of an archive is.
+#[derive(Debug, Clone, Copy)]
+pub struct Member {
+    offset: u64,
+    size: u64,
+}
+
+impl Store {
+    pub fn open(path: &Path) -> Result<Option<Store>> {
+        let failed = |error| ImageError::Io(path.display().to_string(), error);
+        let metadata = path.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            let store = Store::Directory(path.to_owned());
+            return match LAYOUT.iter().all(|name| store.has(name)) {
+                true => Ok(Some(store)),
+                false => Err(ImageError::NoLayout(path.display().to_string())),
+            };
+        }
+        // A pipe cannot be read twice.
+        if !metadata.is_file() {
+            return Ok(None);
+        }
+        let file = File::open(path).map_err(failed)?;
+        let members = members(&file).map_err(failed)?;
+        Ok(members.map(|members| Store::Archive { path: path.to_owned(), file, members }))
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Store::Directory(directory) => directory.join(name).is_file(),
+            Store::Archive { members, .. } => members.contains_key(name),
+        }
+    }
+
+    /// The whole of a small file.
+    pub fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let failed = |error| ImageError::Io(self.shown(name), error);
+        let (file, member) = self.open_member(name)?;
+        if member.size > JSON_MAX {
+            return Err(ImageError::TooLarge(self.shown(name)));
+        }
+        let mut bytes = vec![0; member.size as usize];
+        file.read_exact_at(&mut bytes, member.offset).map_err(failed)?;
+        Ok(bytes)
+    }
+
+    /// A blob, read where it is.
+    pub fn source(&self, name: &str) -> Result<Source<'static>> {
+        let (file, member) = self.open_member(name)?;
+        Ok(Source::section(file, member.offset, member.size))
+    }
+
+    fn open_member(&self, name: &str) -> Result<(File, Member)> {
+        let failed = |error| ImageError::Io(self.shown(name), error);
+        match self {
+            Store::Directory(directory) => {
+                if !self.has(name) {
+                    return Err(ImageError::Missing(self.shown(name)));
+                }
+                let file = File::open(directory.join(name)).map_err(failed)?;
+                let size = file.metadata().map_err(failed)?.len();
+                Ok((file, Member { offset: 0, size }))
+            }
+            Store::Archive { file, members, .. } => {
+                let member = members.get(name).copied();
+                let member = member.ok_or_else(|| ImageError::Missing(self.shown(name)))?;
+                Ok((file.try_clone().map_err(failed)?, member))
+            }
+        }
+    }
+
+    fn shown(&self, name: &str) -> String {
+        match self {
+            Store::Directory(path) => path.join(name).display().to_string(),
+            Store::Archive { path, .. } => format!("{}: {name:?}", path.display()),
+        }
+    }
+}
+
+/// The files of an image's archive by name; none if this is no such archive, but a layer.
+///
+/// An image's archive holds what an image layout has, as plain files and directories, and nothing
+/// else. So a layer is known by its first entry, as a rule.
+fn members(file: &File) -> io::Result<Option<HashMap<String, Member>>> {
+    let mut parser = Parser::new(&Limits { bytes: u64::MAX, ..Limits::default() });
+    let mut members = HashMap::new();
+    let (length, mut position) = (file.metadata()?.len(), 0);
+    while let Some(block) = block_at(file, position)? {
+        position += BLOCK as u64;
+        let (mut rest, mut over) = (&block[..], false);
+        loop {
+            let Ok((used, event)) = parser.step(rest) else { return Ok(None) };
+            rest = &rest[used..];
+            match event {
+                Event::More => break,
+                Event::Data { .. } | Event::EntryEnd => {}
+                Event::End => {
+                    over = true;
+                    break;
+                }
+                Event::Entry => {
+                    let entry = parser.entry();
+                    let plain = entry.sparse.is_none() && entry.mode & 0o7000 == 0;
+                    let Some(name) = layout_name(&entry.name) else { return Ok(None) };
+                    match entry.kind {
+                        Kind::File if plain && members.len() < MEMBERS_MAX => {
+                            // A header ends with its block, so the data starts at the next.
+                            let (offset, size) = (position, entry.size);
+                            position = match after(offset, size) {
+                                Some(end) if end <= length => end,
+                                // Cut, or a size that no file has.
+                                _ => return Ok(None),
+                            };
+                            members.insert(name, Member { offset, size });
+                            pass_over(&mut parser, size);
+                        }
+                        Kind::Directory => {}
+                        // Old archives of docker share a layer by a symlink.
+                        Kind::Symlink => {}
+                        _ => return Ok(None),
+                    }
+                }
+            }
+        }
+        if over {
+            break;
+        }
+    }
+    let has = |name: &str| members.contains_key(name);
+    let image = LAYOUT.iter().all(|name| has(name)) || has("manifest.json");
+    Ok(image.then_some(members))
+}
+
+/// Where the next header is.
+fn after(offset: u64, size: u64) -> Option<u64> {
+    offset.checked_add(size.checked_next_multiple_of(BLOCK as u64)?)
+}
+
+/// Tells the parser that a file's data went by; what it was does not matter to it.
+fn pass_over(parser: &mut Parser, size: u64) {
+    const NOTHING: &[u8] = &[0; 64 << 10];
+    let mut left = size.next_multiple_of(BLOCK as u64);
+    while left > 0 {
+        let most = left.min(NOTHING.len() as u64) as usize;
+        match parser.step(&NOTHING[..most]) {
+            Ok((used, _)) => left -= used as u64,
+            // It says so again when it is asked for the next header.
+            Err(_) => return,
+        }
+    }
+}
+
+/// A whole block; none at the end of the file.
+fn block_at(file: &File, offset: u64) -> io::Result<Option<[u8; BLOCK]>> {
+    let mut block = [0; BLOCK];
+    match file.read_exact_at(&mut block, offset) {
+        Ok(()) => Ok(Some(block)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A name that an image's archive may have, without `./`; none for any other.
+fn layout_name(name: &[u8]) -> Option<String> {
+    let name = std::str::from_utf8(name).ok()?;
+    let name = name.trim_start_matches("./").trim_end_matches('/');
+    let top = name.split('/').next().unwrap_or_default();
+    let hash = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let known = matches!(top, "" | "." | "blobs" | "manifest.json" | "repositories")
+        || LAYOUT.contains(&top)
+        || hash(top.split('.').next().unwrap_or_default());
+    known.then(|| name.to_owned())
+}
+
+pub fn digest_of(bytes: &[u8], algorithm: Algorithm) -> Digest {
+    use sha2::Digest as _;
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let text = match algorithm {
+        Algorithm::Sha256 => format!("sha256:{}", hex(&Sha256::digest(bytes))),
+        Algorithm::Sha512 => format!("sha512:{}", hex(&Sha512::digest(bytes))),
+    };
+    text.parse().expect("a digest in its own form")
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `ocilayer scan`.
+
+use std::ffi::OsStr;
+use std::io::{self, BufWriter, Write, stdout};
+use std::path::Path;
+
+use indicatif::HumanCount;
+use ocilayer::{Error, Expect, Finding, Lowers, Options, ScanObserver, ScanReport, Source, scan};
+use rustix::io::Errno;
+use serde_json::{Value, json};
+
+use crate::image::{self, Contents, ImageError, Store};
+use crate::summary::{entries, quoted};
+use crate::unpack::{self, Refusal};
+use crate::{Exit, args, complain, output_failed, signals};
+
+pub fn run(arguments: &args::Scan) -> Exit {
+    let options = match meaning(arguments) {
+        Ok(options) => options,
+        Err(refusal) => {
+            complain(&refusal);
+            return refusal.exit();
+        }
+    };
+    let printer = Printer { out: BufWriter::new(stdout().lock()), json: arguments.json };
+    let mut scans = Scans { options, printer, refused: false, failed: false };
+    let done = arguments.layers.iter().try_for_each(|layer| scans.argument(layer, arguments));
+    match done.and_then(|()| scans.printer.out.flush()) {
+        Err(error) => output_failed(&error),
+        Ok(()) if scans.refused || scans.failed => Exit::Failed,
+        Ok(()) => Exit::Done,
+    }
+}
+
+fn meaning(arguments: &args::Scan) -> Result<Options, Refusal> {
+    let cancel = signals::cancel_on_interrupt().map_err(Refusal::Signals)?;
+    Ok(Options {
+        mode: arguments.mode.into(),
+        lowers: if arguments.bottom { Lowers::Known(Vec::new()) } else { Lowers::Unknown },
+        threads: arguments.threads,
+        limits: unpack::limits(&arguments.limits)?,
+        cancel: Some(cancel),
+        ..Options::default()
+    })
+}
+
+/// All that was asked for, one layer after the other.
+struct Scans<'o> {
+    options: Options,
+    printer: Printer<'o>,
+    refused: bool,
+    failed: bool,
+}
+
+impl Scans<'_> {
+    /// A layer, or each layer of an image. An error is one of standard output.
+    fn argument(&mut self, layer: &OsStr, arguments: &args::Scan) -> io::Result<()> {
+        let shown = layer.to_string_lossy().into_owned();
+        if layer == "-" {
+            return match unpack::source(layer) {
+                Ok(source) => self.layer(&shown, source, self.options.clone()),
+                Err(refusal) => self.fail(&shown, &refusal.to_string(), Value::Null),
+            };
+        }
+        let opened = match arguments.layer {
+            true => Ok(None),
+            false => image::open(Path::new(layer)),
+        };
+        match opened {
+            Ok(None) => self.layer(&shown, Source::path(layer), self.options.clone()),
+            Ok(Some(store)) => match image::read(&store) {
+                Ok(contents) => self.image(&shown, &store, &contents),
+                Err(error) => self.fail_image(&shown, &error),
+            },
+            Err(error) => self.fail_image(&shown, &error),
+        }
+    }
+
+    fn image(&mut self, shown: &str, store: &Store, contents: &Contents) -> io::Result<()> {
+        for note in &contents.notes {
+            self.printer.note(shown, note)?;
+        }
+        for layer in &contents.layers {
+            let name = match &layer.digest {
+                Some(digest) => format!("{shown} {digest}"),
+                None => format!("{shown} {}", layer.blob),
+            };
+            let mut options = self.options.clone();
+            options.expect = Expect { blob: layer.digest.clone(), diff_id: layer.diff_id.clone() };
+            if layer.bottom {
+                options.lowers = Lowers::Known(Vec::new());
+            }
+            match store.source(&layer.blob) {
+                Ok(source) => self.layer(&name, source, options)?,
+                Err(error) => self.fail_image(&name, &error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn layer(&mut self, name: &str, source: Source<'_>, options: Options) -> io::Result<()> {
+        self.printer.begin(name)?;
+        let mut telling = Telling { printer: &mut self.printer, name, failed: None };
+        let result = scan(source, &options, &mut telling);
+        if let Some(error) = telling.failed {
+            return Err(error);
+        }
+        match result {
+            Ok(report) => {
+                self.refused |= report.is_refused();
+                self.printer.end(name, &report)
+            }
+            Err(error) => self.fail(name, &error.to_string(), failure(&error)),
+        }
+    }
+
+    fn fail_image(&mut self, name: &str, error: &ImageError) -> io::Result<()> {
+        self.fail(name, &error.to_string(), Value::Null)
+    }
+
+    fn fail(&mut self, name: &str, message: &str, error: Value) -> io::Result<()> {
+        self.failed = true;
+        complain(format_args!("{}: {message}", shown(name)));
+        let error = if error.is_null() { json!({ "message": message }) } else { error };
+        self.printer.line(|| json!({ "layer": name, "error": error }).to_string())
+    }
+}
+
+fn failure(error: &Error) -> Value {
+    unpack::failure(error)["error"].take()
+}
+
+/// Prints findings as they come.
+struct Telling<'t, 'o> {
+    printer: &'t mut Printer<'o>,
+    name: &'t str,
+    failed: Option<io::Error>,
+}
+
+impl ScanObserver for Telling<'_, '_> {
+    fn finding(&mut self, finding: &Finding) -> Result<(), Errno> {
+        self.printer.finding(self.name, finding).map_err(|error| {
+            self.failed = Some(error);
+            Errno::IO
+        })
+    }
+}
+
+struct Printer<'o> {
+    out: BufWriter<io::StdoutLock<'o>>,
+    json: bool,
+}
+
+impl Printer<'_> {
+    fn line(&mut self, text: impl FnOnce() -> String) -> io::Result<()> {
+        if self.json { writeln!(self.out, "{}", text()) } else { Ok(()) }
+    }
+
+    fn begin(&mut self, name: &str) -> io::Result<()> {
+        if self.json { Ok(()) } else { writeln!(self.out, "{}", shown(name)) }
+    }
+
+    fn note(&mut self, name: &str, note: &str) -> io::Result<()> {
+        match self.json {
+            true => writeln!(self.out, "{}", json!({ "layer": name, "note": note })),
+            false => writeln!(self.out, "{}: {note}", shown(name)),
+        }
+    }
+
+    fn finding(&mut self, name: &str, finding: &Finding) -> io::Result<()> {
+        if self.json {
+            let object = finding.to_json();
+            // Both are objects: the layer's name goes before the finding's own fields.
+            return writeln!(self.out, "{{\"layer\":{},{}", json!(name), &object[1..]);
+        }
+        let kind = finding.kind.describe();
+        match (&finding.place, &finding.refusal) {
+            (_, Some(refusal)) => writeln!(self.out, "  {kind:<WIDTH$}  {}", refusal.message),
+            (Some(place), None) => {
+                let what = quoted(&place.path, &finding.detail);
+                writeln!(self.out, "  {kind:<WIDTH$}  entry {} {what}", place.entry)
+            }
+            (None, None) => writeln!(self.out, "  {kind}"),
+        }
+    }
+
+    fn end(&mut self, name: &str, report: &ScanReport) -> io::Result<()> {
+        if self.json {
+            let object = report.to_json();
+            return writeln!(self.out, "{{\"layer\":{},\"report\":{object}}}", json!(name));
+        }
+        writeln!(self.out, "{}", sum(report))
+    }
+}
+
+/// Wide enough for every kind but the longest, which is rare.
+const WIDTH: usize = 20;
+
+/// The lines below the findings of a layer.
+fn sum(report: &ScanReport) -> String {
+    let mut text = format!("  entries {}", entries(&report.entries));
+    if report.partial {
+        text += "; not read to the end";
+    }
+    let counts = report.findings.iter();
+    let counts: Vec<_> =
+        counts.map(|(kind, count)| format!("{} {}", kind.describe(), HumanCount(count))).collect();
+    if !counts.is_empty() {
+        text += &format!("\n  found   {}", counts.join(", "));
+    }
+    if let Some(entry) = report.names_kept_until {
+        text += &format!("\n  from entry {entry} on names are not compared: there are too many");
+    }
+    text + if report.is_refused() { "\n  unpack would fail" } else { "\n  unpack would take it" }
+}
+
+/// A file's or blob's name as it may go to a terminal.
+fn shown(name: &str) -> String {
+    name.escape_debug().to_string()
+}

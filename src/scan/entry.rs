@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One entry after the other: what is worth telling of it, and whether unpack would take it.
+
+use rustix::io::Errno;
+
+use super::finding::FindingKind;
+use super::tree::{Lower, Made, Tree};
+use super::{Told, tally};
+use crate::apply::ApplyError;
+use crate::error::{Cause, Result};
+use crate::layer::{self, Action, LayerError, Names, xattrs};
+use crate::options::{Devices, Lowers, Mode, Options};
+use crate::report::SkipReason;
+use crate::tar::{Entry, Kind};
+
+const SETUID: u32 = 0o4000;
+const SETGID: u32 = 0o2000;
+
+/// The xattr that gives a program privileges without setuid (capabilities(7)).
+const CAPABILITY: &[u8] = b"security.capability";
+
+/// symlink(2) takes a path, which PATH_MAX bounds together with its NUL.
+const SYMLINK_MAX: usize = 4095;
+
+/// The kernel's own bounds on an xattr (xattr(7)).
+const XATTR_NAME_MAX: usize = 255;
+const XATTR_VALUE_MAX: usize = 1 << 16;
+
+/// What is known of the layer so far.
+pub(super) struct Looking<'r> {
+    options: &'r Options,
+    names: Names,
+    /// None once it was full.
+    tree: Option<Tree>,
+    /// Unpack gives a file its owner and xattrs when all of its data is there.
+    checked_at_end: bool,
+}
+
+impl<'r> Looking<'r> {
+    pub(super) fn new(options: &'r Options) -> Looking<'r> {
+        let overlay = options.mode != Mode::Directory;
+        let lower = match &options.lowers {
+            Lowers::Known(lowers) if lowers.is_empty() => Lower::Nothing,
+            Lowers::Unknown if overlay => Lower::Unknown,
+            Lowers::Unknown | Lowers::Known(_) => Lower::Unseen,
+        };
+        let tree = Tree::new(lower, overlay, options.owners.clone());
+        Looking { options, names: Names::default(), tree: Some(tree), checked_at_end: false }
+    }
+
+    /// An entry up to its data.
+    pub(super) fn begin(&mut self, entry: &Entry, told: &mut Told) -> Result<()> {
+        told.report.entries.total += 1;
+        self.checked_at_end = false;
+        if self.tree.as_ref().is_some_and(Tree::is_full) {
+            self.tree = None;
+            told.report.names_kept_until = Some(entry.index);
+        }
+        let mut names = std::mem::take(&mut self.names);
+        let meaning = layer::interpret(entry, self.options.mode, &mut names);
+        let done = match meaning {
+            Ok(action) => self.look(entry, action, told),
+            Err(cause) => self.look_at_refused(entry, cause, told),
+        };
+        self.names = names;
+        done
+    }
+
+    /// All of the entry's data is there.
+    pub(super) fn end(&mut self, entry: &Entry, told: &mut Told) -> Result<()> {
+        if !std::mem::take(&mut self.checked_at_end) {
+            return Ok(());
+        }
+        match self.metadata(entry) {
+            Ok(()) => Ok(()),
+            Err(cause) => told.refuse_entry(entry, cause),
+        }
+    }
+
+    fn look(&mut self, entry: &Entry, action: Action<'_>, told: &mut Told) -> Result<()> {
+        match action {
+            Action::Skip(_) => return told.tell(FindingKind::AufsMetadata, entry, b""),
+            Action::Whiteout { parent, name } => {
+                told.tell(FindingKind::Whiteout, entry, &layer::joined(parent, name))?;
+            }
+            Action::Opaque { dir } => told.tell(FindingKind::Opaque, entry, dir)?,
+            Action::Root => attributes(entry, told)?,
+            Action::Make { parent, .. } => {
+                attributes(entry, told)?;
+                if entry.kind == Kind::Symlink && leaves(&entry.link, depth(parent)) {
+                    told.tell(FindingKind::LinkLeavesRoot, entry, &entry.link)?;
+                }
+            }
+            Action::Link { .. } => {
+                attributes(entry, told)?;
+                if leaves(&entry.link, 0) {
+                    told.tell(FindingKind::LinkLeavesRoot, entry, &entry.link)?;
+                }
+            }
+        }
+        let is_entry = !matches!(action, Action::Whiteout { .. } | Action::Opaque { .. });
+        match self.put(entry, action) {
+            Ok(made) => {
+                if made == Made::Again {
+                    told.tell(FindingKind::Duplicate, entry, b"")?;
+                }
+                if is_entry {
+                    tally(&mut told.report.entries, entry.kind);
+                }
+                Ok(())
+            }
+            Err(cause) => told.refuse_entry(entry, cause),
+        }
+    }
+
+    /// What the name of an entry rules out may be worth telling for other reasons as well.
+    fn look_at_refused(&mut self, entry: &Entry, cause: Cause, told: &mut Told) -> Result<()> {
+        if matches!(cause, Cause::Layer(LayerError::Escapes)) {
+            told.tell(FindingKind::NameLeavesRoot, entry, b"")?;
+        }
+        attributes(entry, told)?;
+        told.refuse_entry(entry, cause)
+    }
+
+    /// Puts the entry where unpack would, in the tree.
+    fn put(&mut self, entry: &Entry, action: Action<'_>) -> Result<Made, Cause> {
+        let made = match (action, &mut self.tree) {
+            (Action::Root, tree) => tree.as_mut().map_or(Made::First, Tree::root),
+            (Action::Make { parent, name }, Some(tree)) => match entry.kind {
+                Kind::Directory => tree.make_dir(parent, name)?,
+                Kind::Symlink if entry.link.len() > SYMLINK_MAX => {
+                    tree.make_parents(parent)?;
+                    return Err(ApplyError::new("symlinkat", Errno::NAMETOOLONG).into());
+                }
+                Kind::Symlink => tree.make_other(parent, name, Some(&entry.link))?,
+                Kind::CharDevice | Kind::BlockDevice if self.options.devices == Devices::Skip => {
+                    tree.make_parents(parent)?;
+                    return Ok(Made::First);
+                }
+                _ => tree.make_other(parent, name, None)?,
+            },
+            (Action::Link { parent, name, target }, Some(tree)) => {
+                return tree.link(parent, name, target);
+            }
+            (Action::Whiteout { parent, name }, Some(tree)) => {
+                let made = tree.mark(parent, Some(name));
+                tree.whiteout(parent, name)?;
+                return Ok(made);
+            }
+            (Action::Opaque { dir }, Some(tree)) => {
+                let made = tree.mark(dir, None);
+                tree.opaque(dir)?;
+                return Ok(made);
+            }
+            (Action::Make { .. }, None) => Made::First,
+            (_, None) | (Action::Skip(_), _) => return Ok(Made::First),
+        };
+        self.checked_at_end = entry.kind == Kind::File;
+        if !self.checked_at_end {
+            self.metadata(entry)?;
+        }
+        Ok(made)
+    }
+
+    /// Values that unpack cannot set anywhere.
+    fn metadata(&self, entry: &Entry) -> Result<(), Cause> {
+        layer::owner(&self.options.owners, (entry.uid, entry.gid))?;
+        for (name, value) in &entry.xattrs {
+            if xattrs::refusal(name, entry.kind).is_some() {
+                continue;
+            }
+            let errno = match value.len() {
+                _ if !(1..=XATTR_NAME_MAX).contains(&name.len()) => Errno::RANGE,
+                length if length > XATTR_VALUE_MAX => Errno::TOOBIG,
+                _ => continue,
+            };
+            let name = name.escape_ascii().to_string();
+            return Err(ApplyError::about("setxattr", &name, errno).into());
+        }
+        Ok(())
+    }
+}
+
+/// What an entry's header says that a name has no part in.
+fn attributes(entry: &Entry, told: &mut Told) -> Result<()> {
+    for (name, _) in &entry.xattrs {
+        match xattrs::refusal(name, entry.kind) {
+            // A hardlink's header has no say: the inode has its own.
+            Some(SkipReason::XattrOnSpecial) if entry.kind == Kind::Hardlink => {}
+            Some(reason) => told.tell(FindingKind::of_xattr(reason), entry, name)?,
+            None if name == CAPABILITY && entry.kind == Kind::File => {
+                told.tell(FindingKind::FileCapability, entry, b"")?;
+            }
+            None => {}
+        }
+    }
+    match entry.kind {
+        Kind::File => {
+            let kinds = [(SETUID, FindingKind::Setuid), (SETGID, FindingKind::Setgid)];
+            for (_, kind) in kinds.into_iter().filter(|(bit, _)| entry.mode & bit != 0) {
+                told.tell(kind, entry, format!("{:04o}", entry.mode).as_bytes())?;
+            }
+        }
+        Kind::CharDevice | Kind::BlockDevice => {
+            let letter = if entry.kind == Kind::CharDevice { 'c' } else { 'b' };
+            let device = format!("{letter} {}:{}", entry.device.0, entry.device.1);
+            told.tell(FindingKind::Device, entry, device.as_bytes())?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Directories in a clean path.
+fn depth(path: &[u8]) -> usize {
+    path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).count()
+}
+
+/// Whether a target has more `..` than directories above it, taken for what it says.
+fn leaves(target: &[u8], depth: usize) -> bool {
+    let mut depth = if target.starts_with(b"/") { 0 } else { depth };
+    for part in target.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." if depth == 0 => return true,
+            b".." => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_leave_the_root_by_their_dots() {
+        for (target, parent, expected) in [
+            ("b", "", false),
+            ("..", "", true),
+            ("../b", "a", false),
+            ("../../b", "a", true),
+            ("../../b", "a/c", false),
+            ("x/../../b", "", true),
+            ("x/../b", "", false),
+            ("/etc/passwd", "a", false),
+            ("/../etc/passwd", "a", true),
+            ("...", "", false),
+            ("", "", false),
+        ] {
+            let got = leaves(target.as_bytes(), depth(parent.as_bytes()));
+            assert_eq!(got, expected, "{target} in {parent}");
+        }
+    }
+}

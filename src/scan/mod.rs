@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is in a layer, without writing anything: the pipeline of unpack with the tree in memory.
+
+mod entry;
+mod finding;
+mod report;
+mod tree;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::thread::{self, Scope};
+use std::time::Instant;
+
+use rustix::io::Errno;
+
+use crate::desk::{self, Line, Serve};
+use crate::entries::{self, Sink};
+use crate::error::{Cause, Error, ErrorKind, Place, Result};
+use crate::flow::{Amounts, Chunk, Counters, Flow, Settings, defect};
+use crate::observer::Progress;
+use crate::options::Options;
+use crate::report::EntryCounts;
+use crate::source::{Input, Source};
+use crate::sys;
+use crate::tar::{Entry, Kind};
+use crate::unpack::threads;
+
+use entry::Looking;
+pub use finding::{Finding, FindingKind, Refusal};
+pub use report::{Findings, ScanReport};
+
+/// Callbacks of one scan. All of them run on the thread that called it, and only there.
+pub trait ScanObserver {
+    /// Called for each finding, in the order of the archive. An error ends the scan.
+    fn finding(&mut self, _finding: &Finding) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    /// Called some ten times a second while the scan goes on, and once at its end.
+    fn progress(&mut self, _progress: &Progress) {}
+}
+
+/// Observes nothing; the report has the counts.
+impl ScanObserver for () {}
+
+/// Reads a layer in one pass and tells what is in it, above all what [`unpack`](crate::unpack())
+/// with these options would refuse.
+///
+/// It goes on after an entry that unpack refuses, as if that were not there. What lies below the
+/// layer is not looked at: with [`Lowers::Known`] and none given, nothing does (in directory mode,
+/// too), otherwise what depends on it is not told of, unless unpack would not know it either.
+/// What a file system or a privilege is missing for is not told of. Options that are about writing
+/// mean nothing here.
+///
+/// Memory does not grow with the layer beyond a bound of some 100 MB, which takes a million names;
+/// see [`ScanReport::names_kept_until`].
+///
+/// # Errors
+///
+/// What is wrong with the blob is a finding. An [`Error`] says that it could not be read, or that
+/// the options make no sense, the caller cancelled, or a callback failed.
+///
+/// [`Lowers::Known`]: crate::Lowers::Known
+pub fn scan(
+    source: Source<'_>,
+    options: &Options,
+    observer: &mut dyn ScanObserver,
+) -> Result<ScanReport> {
+    let begin = Instant::now();
+    options.check_scan()?;
+    let (input, feed) = source.open(options.cancel.as_ref())?;
+    let counters = Arc::new(Counters::default());
+    let (line, desk) = desk::open(counters.clone(), input.size());
+    let mut caller = Caller { observer, failed: None };
+    let result = thread::scope(|scope| {
+        let run = Run { options, begin, counters, line };
+        let worker = sys::spawn(scope, "ocilayer-scan", move || run.layer(scope, input))
+            .map_err(Cause::Thread)?;
+        desk.serve(&mut caller, feed);
+        worker.join().unwrap_or_else(|panic| Err(defect(panic)))
+    });
+    match caller.failed {
+        // The worker was only told that nobody listens any more.
+        Some(error) => Err(error),
+        None => result,
+    }
+}
+
+/// The thread that called.
+struct Caller<'o> {
+    observer: &'o mut dyn ScanObserver,
+    failed: Option<Error>,
+}
+
+impl Serve<Finding> for Caller<'_> {
+    fn call(&mut self, finding: Finding) -> ControlFlow<()> {
+        match self.observer.finding(&finding) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(errno) => {
+                let error = Error::from(Cause::Finding(errno));
+                self.failed = Some(match finding.place {
+                    Some(place) => error.at(|| place),
+                    None => error,
+                });
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        self.observer.progress(progress);
+    }
+}
+
+/// One scan, on the thread that reads the archive.
+struct Run<'r> {
+    options: &'r Options,
+    begin: Instant,
+    counters: Arc<Counters>,
+    line: Line<Finding>,
+}
+
+impl<'r> Run<'r> {
+    fn layer<'s>(self, scope: &'s Scope<'s, '_>, input: Input<'s>) -> Result<ScanReport> {
+        let settings = Settings::new(self.options, threads(self.options));
+        let flow = Flow::start(scope, input, &settings, self.counters.clone())?;
+        let told = Told { line: self.line, report: ScanReport::default() };
+        let mut reading = Reading { flow, told, looking: Looking::new(self.options) };
+        let read = entries::read(&self.options.limits, &mut reading);
+        let Reading { flow, mut told, .. } = reading;
+        let amounts = match read {
+            Ok(()) => match flow.finish() {
+                Ok(summary) => {
+                    if let Err(differs) = summary.compare(&self.options.expect) {
+                        told.refuse(differs.into())?;
+                    }
+                    told.report.blob_digest = Some(summary.blob_digest);
+                    told.report.diff_id = Some(summary.diff_id);
+                    summary.amounts
+                }
+                Err(error) => {
+                    told.report.partial = true;
+                    told.refuse(error)?;
+                    self.counters.so_far()
+                }
+            },
+            Err(error) => {
+                told.report.partial = true;
+                let amounts = flow.abandon();
+                told.refuse(error)?;
+                amounts
+            }
+        };
+        Ok(told.finish(amounts, self.begin))
+    }
+}
+
+/// Entries on their way past.
+struct Reading<'s, 'r> {
+    flow: Flow<'s>,
+    told: Told,
+    looking: Looking<'r>,
+}
+
+impl Sink for Reading<'_, '_> {
+    fn next(&mut self) -> Result<Option<Chunk>> {
+        // The rest of the layer may have nothing to tell of, and be long.
+        if self.told.line.is_cut() {
+            return Err(Cause::Cancelled.into());
+        }
+        self.flow.next()
+    }
+
+    fn begin(&mut self, entry: &Entry) -> Result<()> {
+        self.looking.begin(entry, &mut self.told)
+    }
+
+    fn data(&mut self, _: &Entry, _: u64, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn end(&mut self, entry: &Entry) -> Result<()> {
+        self.looking.end(entry, &mut self.told)
+    }
+
+    fn pause(&mut self) {
+        self.told.line.count(self.told.report.entries);
+    }
+}
+
+/// What the caller was told, and how.
+struct Told {
+    line: Line<Finding>,
+    report: ScanReport,
+}
+
+impl Told {
+    fn tell(&mut self, kind: FindingKind, entry: &Entry, detail: &[u8]) -> Result<()> {
+        self.send(Finding::new(kind, place(entry), detail))
+    }
+
+    fn refuse_entry(&mut self, entry: &Entry, cause: Cause) -> Result<()> {
+        self.refuse(Error::from(cause).at(|| place(entry)))
+    }
+
+    /// What is wrong with the blob is a finding, everything else ends the scan.
+    fn refuse(&mut self, error: Error) -> Result<()> {
+        match error.kind() {
+            ErrorKind::Corrupt
+            | ErrorKind::Archive
+            | ErrorKind::Layer
+            | ErrorKind::Digest
+            | ErrorKind::Limit
+            | ErrorKind::Filesystem
+            | ErrorKind::Unsupported => self.send(Finding::refused(&error)),
+            ErrorKind::InvalidArgument
+            | ErrorKind::Source
+            | ErrorKind::Cancelled
+            | ErrorKind::Callback
+            | ErrorKind::Panic => Err(error),
+        }
+    }
+
+    fn send(&mut self, finding: Finding) -> Result<()> {
+        self.report.findings.add(finding.kind);
+        Ok(self.line.call(finding)?)
+    }
+
+    fn finish(mut self, amounts: Amounts, begin: Instant) -> ScanReport {
+        self.report.blob_bytes = amounts.blob_bytes;
+        self.report.layer_bytes = amounts.layer_bytes;
+        self.report.compression = amounts.compression;
+        self.report.seconds = begin.elapsed();
+        self.report
+    }
+}
+
+fn place(entry: &Entry) -> Place {
+    Place { entry: entry.index, path: entry.name.clone(), offset: entry.offset }
+}
+
+fn tally(counts: &mut EntryCounts, kind: Kind) {
+    *match kind {
+        Kind::File => &mut counts.files,
+        Kind::Directory => &mut counts.directories,
+        Kind::Symlink => &mut counts.symlinks,
+        Kind::Hardlink => &mut counts.hardlinks,
+        Kind::Fifo => &mut counts.fifos,
+        Kind::CharDevice | Kind::BlockDevice => &mut counts.devices,
+    } += 1;
+}
