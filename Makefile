@@ -15,14 +15,21 @@ help:
 .PHONY: test
 test: lint test-rust test-c test-kernel test-go test-containerd
 
-## lint: formatter, clippy, manual pages, scripts, licence lines
+## lint: formatters, clippy, go vet, manual pages, scripts, licence lines
 .PHONY: lint
 lint: lint-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+	test -z "$$(gofmt -l go-bindings | tee /dev/stderr)"
+	cd go-bindings && $(GO_VET) ./...
+	cd go-bindings/containerd/archive && $(GO_VET) ./...
+	cd go-bindings/containerd && $(GO_VET) ./... && $(GO_VET) -tags e2e,bench ./e2e
 	mandoc -T lint -W warning man/*
 	shellcheck --severity=warning $(SCRIPTS)
 	scripts/check-licences
+
+# Nothing is linked, so the header suffices: no installed library, and no pkg-config file of it.
+GO_VET := PKG_CONFIG=true CGO_CFLAGS="-I$(CURDIR)/include" go vet
 
 SCRIPTS := $(wildcard scripts/* .ci/run c-tests/*.sh tests/kernel/*.sh)
 .PHONY: lint-tools
@@ -110,6 +117,11 @@ CONTAINERD_PACKAGES := attr buildah debootstrap docker-registry gcc jq libc6-dev
 bench:
 	$(need) $(BENCH_PACKAGES)
 	$(CARGO) run --quiet --release --package ocilayer-bench -- $(if $(QUICK),--quick)
+
+## bench-go: what it costs to unpack from Go: the command, an os.File, a pipe, in turns; root
+.PHONY: bench-go
+bench-go:
+	scripts/bench-go $(RUNS)
 
 BENCH_PACKAGES := debootstrap gzip libarchive-tools strace tar zstd
 

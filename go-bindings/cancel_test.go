@@ -85,10 +85,44 @@ func descriptors(t *testing.T) int {
 	return len(open)
 }
 
+// settled waits for goroutines that have done their work and are about to end.
+func settled(t *testing.T, goroutines int) {
+	t.Helper()
+	for start := time.Now(); runtime.NumGoroutine() > goroutines; runtime.Gosched() {
+		if time.Since(start) > time.Minute {
+			stacks := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines, before %d:\n%s", runtime.NumGoroutine(), goroutines,
+				stacks[:runtime.Stack(stacks, true)])
+		}
+	}
+}
+
 func TestTwoHundredUnpacksAtOnceLeaveNothingBehind(t *testing.T) {
 	needsRoot(t)
 	good := layer(t, file{"a/", ""}, file{"a/b", "1"}, file{"c", "2"})
 	bad := layer(t, file{"a", "1"}, file{"../b", "2"})
+	stuck, release := context.WithCancel(context.Background())
+	defer release()
+	one := func(i int, root string) {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		blob := good
+		var want error
+		if i%4 == 3 {
+			blob, want = bad, ocilayer.ErrLayer
+		}
+		var reader io.Reader = bytes.NewReader(blob)
+		switch i % 3 {
+		case 0:
+			reader = struct{ io.Reader }{reader}
+		case 1:
+			want = context.Canceled
+			reader = readerFunc(func([]byte) (int, error) { cancel(); <-stuck.Done(); return 0, io.EOF })
+		}
+		if _, err := ocilayer.Unpack(ctx, root, reader, ocilayer.WithThreads(uint32(i%5))); !errors.Is(err, want) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
 	round := func() {
 		var all sync.WaitGroup
 		for i := range 200 {
@@ -96,29 +130,19 @@ func TestTwoHundredUnpacksAtOnceLeaveNothingBehind(t *testing.T) {
 			all.Add(1)
 			go func() {
 				defer all.Done()
-				blob, wrong := good, i%4 == 3
-				if wrong {
-					blob = bad
-				}
-				var reader io.Reader = bytes.NewReader(blob)
-				if i%2 == 0 {
-					reader = struct{ io.Reader }{reader}
-				}
-				if _, err := unpackTo(root, reader, ocilayer.WithThreads(uint32(i%3))); (err != nil) != wrong {
-					t.Errorf("%d: %v", i, err)
-				}
+				one(i, root)
 			}()
 		}
 		all.Wait()
 	}
-	// The first round makes what the runtime keeps: threads, its poller.
+	goroutines := runtime.NumGoroutine()
+	// The first round makes what the runtime keeps, its poller for one.
 	round()
-	goroutines, open := runtime.NumGoroutine(), descriptors(t)
+	open := descriptors(t)
 	round()
-	if now := runtime.NumGoroutine(); now > goroutines {
-		t.Errorf("%d goroutines, before %d", now, goroutines)
-	}
 	if now := descriptors(t); now > open {
 		t.Errorf("%d descriptors, before %d", now, open)
 	}
+	release()
+	settled(t, goroutines)
 }

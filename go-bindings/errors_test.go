@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -74,6 +75,41 @@ func TestErrorsHaveKindErrnoAndPlace(t *testing.T) {
 				t.Errorf("a failure that is not partial: %+v", report)
 			}
 		})
+	}
+}
+
+func TestArgumentsThatMakeNoSenseAreRefused(t *testing.T) {
+	root := t.TempDir()
+	closed, err := os.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	blob := layer(t, file{"a", "1"})
+	unpack := func(root string, r io.Reader, opts ...ocilayer.Option) error {
+		report, err := unpackTo(root, r, opts...)
+		if report != nil {
+			t.Errorf("a report of nothing: %+v", report)
+		}
+		return err
+	}
+	_, check := ocilayer.CheckOverlayOpaquePropagation(context.Background(), root+"\x00")
+	for name, c := range map[string]struct{ err, want error }{
+		"no reader":     {unpack(root, nil), ocilayer.ErrInvalidArgument},
+		"closed file":   {unpack(root, closed), fs.ErrClosed},
+		"NUL in root":   {unpack(root+"\x00/x", bytes.NewReader(blob)), ocilayer.ErrInvalidArgument},
+		"NUL in lower":  {unpack(root, bytes.NewReader(blob), ocilayer.WithLowers(root+"\x00")), ocilayer.ErrInvalidArgument},
+		"NUL in digest": {unpack(root, bytes.NewReader(blob), ocilayer.WithExpectedDiffID(digest(blob)+"\x00")), ocilayer.ErrInvalidArgument},
+		"NUL in check":  {check, ocilayer.ErrInvalidArgument},
+		"mode":          {unpack(root, bytes.NewReader(blob), ocilayer.WithMode(99)), ocilayer.ErrInvalidArgument},
+	} {
+		var native *ocilayer.Error
+		if !errors.Is(c.err, c.want) || !errors.As(c.err, &native) || native.Entry != -1 || native.Offset != -1 {
+			t.Errorf("%s: %v", name, c.err)
+		}
+	}
+	if left, err := os.ReadDir(root); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 
@@ -165,8 +201,11 @@ func TestFiltersErrorEndsTheUnpack(t *testing.T) {
 			return true, nil
 		}))
 	var native *ocilayer.Error
-	if !errors.Is(err, own) || !errors.As(err, &native) || native.Path != "b" || native.Entry != 1 {
+	if !errors.Is(err, own) || !errors.As(err, &native) || native.Path != "b" || native.Entry != 1 || native.Errno != 0 {
 		t.Errorf("%+v", err)
+	}
+	if want := `ocilayer: unpack: entry 1 "b" at 1024: callback failed: not this one`; err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 	if report == nil || !report.Partial || report.Entries.Files != 1 {
 		t.Errorf("report: %+v", report)

@@ -8,20 +8,45 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"os"
+	"os/exec"
 	"testing"
 )
 
-// needsRoot skips aloud, and fails where everything must run.
-func needsRoot(t testing.TB) {
+// needs skips aloud where something is missing, and fails where everything must run.
+func needs(t testing.TB, there bool, what string) {
 	t.Helper()
-	if os.Geteuid() == 0 {
+	if there {
 		return
 	}
 	if os.Getenv("CI") != "" {
-		t.Fatal("needs root")
+		t.Fatalf("needs %s", what)
 	}
-	t.Skip("SKIPPED: needs root")
+	// Not only by Skip, which says nothing without -v.
+	fmt.Fprintf(os.Stderr, "SKIPPED %s: needs %s\n", t.Name(), what)
+	t.SkipNow()
+}
+
+func needsRoot(t testing.TB) {
+	t.Helper()
+	needs(t, os.Geteuid() == 0, "root")
+}
+
+func needsTools(t testing.TB, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		_, err := exec.LookPath(name)
+		needs(t, err == nil, name)
+	}
+}
+
+// run runs a program to its success.
+func run(t testing.TB, name string, arguments ...string) {
+	t.Helper()
+	if output, err := exec.Command(name, arguments...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %q: %v\n%s", name, arguments, err, output)
+	}
 }
 
 // file is an entry of a layer; a name that ends with / is a directory.
@@ -54,13 +79,18 @@ func layer(t testing.TB, files ...file) []byte {
 	return blob.Bytes()
 }
 
-// large is a layer of many chunks that does not compress away.
-func large(t testing.TB) []byte {
-	t.Helper()
-	content, state := make([]byte, 3<<20), uint32(1)
+// incompressible is what a layer does not get smaller by.
+func incompressible(length int) string {
+	content, state := make([]byte, length), uint32(1)
 	for i := range content {
 		state = state*1664525 + 1013904223
 		content[i] = byte(state >> 24)
 	}
-	return layer(t, file{"large", string(content)}, file{"last", "end"})
+	return string(content)
+}
+
+// large is a layer of many chunks.
+func large(t testing.TB) []byte {
+	t.Helper()
+	return layer(t, file{"large", incompressible(3 << 20)}, file{"last", "end"})
 }

@@ -10,9 +10,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -53,21 +56,30 @@ func TestEveryKindOfReaderGivesTheSameReport(t *testing.T) {
 	}()
 	half := bytes.NewReader(append([]byte("prefix"), blob...))
 	_, _ = half.Seek(int64(len("prefix")), io.SeekStart)
-	for name, reader := range map[string]io.Reader{
-		"regular file":       regular,
-		"pipe":               pipe,
-		"bytes.Reader":       half,
-		"bytes.Buffer":       bytes.NewBuffer(bytes.Clone(blob)),
-		"one byte at a time": iotest.OneByteReader(bytes.NewReader(blob)),
-		"data with the end":  iotest.DataErrReader(bytes.NewReader(blob)),
-		"any reader":         struct{ io.Reader }{bytes.NewReader(blob)},
+	for name, c := range map[string]struct {
+		reader io.Reader
+		// The library knows the size of what it reads by itself, and of nothing that comes from a callback.
+		direct bool
+	}{
+		"regular file":       {regular, true},
+		"pipe":               {pipe, false},
+		"bytes.Reader":       {half, true},
+		"bytes.Buffer":       {bytes.NewBuffer(bytes.Clone(blob)), true},
+		"one byte at a time": {iotest.OneByteReader(bytes.NewReader(blob)), false},
+		"data with the end":  {iotest.DataErrReader(bytes.NewReader(blob)), false},
+		"any reader":         {struct{ io.Reader }{bytes.NewReader(blob)}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
-			report, err := ocilayer.Unpack(context.Background(), root, reader,
-				ocilayer.WithExpectedBlobDigest(digest(blob)))
+			var last ocilayer.Progress
+			report, err := ocilayer.Unpack(context.Background(), root, c.reader,
+				ocilayer.WithExpectedBlobDigest(digest(blob)),
+				ocilayer.WithProgress(func(p ocilayer.Progress) { last = p }))
 			if err != nil {
 				t.Fatal(err)
+			}
+			if c.direct != (last.BlobSize == uint64(len(blob))) || last.BlobBytes != uint64(len(blob)) {
+				t.Errorf("progress: %+v", last)
 			}
 			if report.Partial || report.Entries.Total != 2 || report.Entries.Files != 2 ||
 				report.FileBytes != 3<<20+3 || report.BlobBytes != uint64(len(blob)) ||
@@ -183,6 +195,43 @@ func TestOptionsReachTheLibrary(t *testing.T) {
 	}
 }
 
+func TestLayersAreNotCopiedIntoMemory(t *testing.T) {
+	needsRoot(t)
+	const size = 32 << 20
+	blob := layer(t, file{"large", incompressible(size)})
+	for name, reader := range map[string]io.Reader{
+		"memory": bytes.NewReader(blob),
+		"stream": struct{ io.Reader }{bytes.NewReader(blob)},
+	} {
+		root := t.TempDir()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := unpackTo(root, reader); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		if allocated := after.TotalAlloc - before.TotalAlloc; allocated > size/16 {
+			t.Errorf("%s: %d bytes allocated for a layer of %d", name, allocated, size)
+		}
+	}
+}
+
+func TestUnpacksNestInCallbacks(t *testing.T) {
+	needsRoot(t)
+	blob := layer(t, file{"a", "1"})
+	inside := t.TempDir()
+	_, err := unpackTo(t.TempDir(), bytes.NewReader(blob), ocilayer.WithFilter(func(*ocilayer.Entry) (bool, error) {
+		_, err := unpackTo(inside, struct{ io.Reader }{bytes.NewReader(blob)})
+		return true, err
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(filepath.Join(inside, "a")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCheckAnswersForThisKernel(t *testing.T) {
 	needsRoot(t)
 	check, err := ocilayer.CheckOverlayOpaquePropagation(context.Background(), t.TempDir())
@@ -193,8 +242,7 @@ func TestCheckAnswersForThisKernel(t *testing.T) {
 		(check.Verdict == ocilayer.VerdictAffected) != (len(check.Propagates) > 0) {
 		t.Errorf("check: %+v", check)
 	}
-	if _, err := ocilayer.CheckOverlayOpaquePropagation(context.Background(), "/nowhere"); !os.IsNotExist(err) &&
-		!strings.Contains(err.Error(), "/nowhere") {
+	if _, err := ocilayer.CheckOverlayOpaquePropagation(context.Background(), "/nowhere"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing directory: %v", err)
 	}
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Archives by GNU tar and bsdtar, and the trees that those extract from them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -24,19 +23,11 @@ pub struct Debian {
 pub fn debian() -> &'static Debian {
     static DEBIAN: OnceLock<Debian> = OnceLock::new();
     DEBIAN.get_or_init(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/debian-layer");
+        run(command(script.to_str().expect("UTF-8")).arg(cache()));
         let file = |name: &str| cache().join(name);
         let (root, plain) = (file("debian"), file("debian.tar"));
         let (gzip, zstd) = (file("debian.tar.gz"), file("debian.tar.zst"));
-        if !zstd.exists() {
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/debian-root");
-            run(command(script.to_str().expect("UTF-8")).arg(&root));
-            let part = file("debian.part");
-            gnu_tar(&root, &part, &["--format=posix"]);
-            fs::rename(&part, &plain).expect("rename");
-            shell(&cache(), "gzip -6 -n <debian.tar >part && mv part debian.tar.gz", &[]);
-            // Last: where it exists, the others are whole.
-            shell(&cache(), "zstd -q -3 <debian.tar >part && mv part debian.tar.zst", &[]);
-        }
         Debian { plain, gzip, zstd, root }
     })
 }
