@@ -23,6 +23,8 @@ type release struct {
 	version string
 	// applyFile imports containerd's archive package, archivePath.
 	applyFile, archivePath string
+	// runs says that a container is started with this release.
+	runs bool
 	// plugin says whether this release's interfaces are those of the built-in plugin.
 	plugin bool
 	// configVersion is what `version` is in its configuration.
@@ -34,7 +36,7 @@ var releases = []release{
 		name: "2.4", module: "github.com/containerd/containerd/v2", version: "v2.4.2",
 		applyFile:   "core/diff/apply/apply_linux.go",
 		archivePath: "github.com/containerd/containerd/v2/pkg/archive",
-		plugin:      true, configVersion: 3,
+		runs:        true, plugin: true, configVersion: 3,
 	},
 	{
 		name: "1.7", module: "github.com/containerd/containerd", version: "v1.7.35",
@@ -74,11 +76,15 @@ func target(t testing.TB, elements ...string) string {
 	return path
 }
 
-// stock builds containerd, ctr and the shim as they are, and returns the directory of all three.
+// stock builds containerd and its commands as they are, and returns their directory.
 func (r release) stock(t testing.TB) string {
 	bin := target(t, r.version, "stock")
 	if _, err := os.Stat(filepath.Join(bin, "ctr")); err != nil {
-		r.goBuild(t, bin, nil, "./cmd/containerd", "./cmd/containerd-shim-runc-v2", "./cmd/ctr")
+		packages := []string{"./cmd/containerd", "./cmd/ctr"}
+		if r.runs {
+			packages = append(packages, "./cmd/containerd-shim-runc-v2")
+		}
+		r.goBuild(t, bin, nil, packages...)
 	}
 	return bin
 }
