@@ -13,14 +13,14 @@ help:
 
 ## test: all tests; what .ci/run runs
 .PHONY: test
-test: lint test-rust test-c test-kernel test-go test-containerd
+test: lint test-rust test-c test-go test-kernel test-containerd
 
 ## lint: formatters, clippy, go vet, manual pages, scripts, licence lines
 .PHONY: lint
 lint: lint-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
-	test -z "$$(gofmt -l go-bindings | tee /dev/stderr)"
+	@wrong=$$(gofmt -l go-bindings); [ -z "$$wrong" ] || { echo "gofmt would change $$wrong"; exit 1; }
 	cd go-bindings && $(GO_VET) ./...
 	cd go-bindings/containerd/archive && $(GO_VET) ./...
 	cd go-bindings/containerd && $(GO_VET) ./... && $(GO_VET) -tags e2e,bench ./e2e
@@ -83,6 +83,11 @@ header:
 test-c:
 	scripts/test-c
 
+## test-go: the Go package: shared, static, race detector, without cgo, other systems
+.PHONY: test-go
+test-go:
+	scripts/test-go
+
 ## test-kernel: builds a kernel with the overlayfs bug, once; runs the library in it; 6 minutes, 1 GB
 .PHONY: test-kernel
 test-kernel:
@@ -91,11 +96,6 @@ test-kernel:
 	linux=$$(tests/kernel/build.sh) && "$${CARGO_TARGET_DIR:-target}/debug/ocilayer-kernel-test" "$$linux"
 
 KERNEL_PACKAGES := bc bison e2fsprogs flex gcc libc6-dev linux-source make xz-utils
-
-## test-go: the Go package: shared, static, race detector, without cgo, other systems
-.PHONY: test-go
-test-go:
-	scripts/test-go
 
 ## test-containerd: containerd 2.x and 1.7 built, changed, and compared with stock; root, 10 minutes
 .PHONY: test-containerd

@@ -20,6 +20,10 @@ static void go_warning(void *userdata, const ocilayer_warning *warning) {
   ocilayerGoWarning((uintptr_t)userdata, (ocilayer_warning *)warning);
 }
 
+static int go_finding(void *userdata, const ocilayer_finding *finding) {
+  return ocilayerGoFinding((uintptr_t)userdata, (ocilayer_finding *)finding);
+}
+
 int ocilayer_go_source(uintptr_t call, ocilayer_source **source, ocilayer_error **error) {
   return ocilayer_source_from_reader(go_read, (void *)call, source, error);
 }
@@ -30,4 +34,9 @@ void ocilayer_go_callbacks(ocilayer_options *options, uintptr_t call, bool filte
   options->filter = filter ? go_filter : NULL;
   options->progress = progress ? go_progress : NULL;
   options->warning = warning ? go_warning : NULL;
+}
+
+int ocilayer_go_scan(ocilayer_source *source, const ocilayer_options *options, uintptr_t call,
+                     bool finding, ocilayer_scan_report **report, ocilayer_error **error) {
+  return ocilayer_scan(source, options, finding ? go_finding : NULL, (void *)call, report, error);
 }

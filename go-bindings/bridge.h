@@ -8,4 +8,6 @@
 int ocilayer_go_source(uintptr_t call, ocilayer_source **source, ocilayer_error **error);
 void ocilayer_go_callbacks(ocilayer_options *options, uintptr_t call, bool filter, bool progress,
                            bool warning);
+int ocilayer_go_scan(ocilayer_source *source, const ocilayer_options *options, uintptr_t call,
+                     bool finding, ocilayer_scan_report **report, ocilayer_error **error);
 #endif

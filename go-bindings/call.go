@@ -21,6 +21,7 @@ type call struct {
 	ctx     context.Context
 	op      string
 	options options
+	found   func(Finding) error
 
 	native arena
 	token  *C.ocilayer_cancel

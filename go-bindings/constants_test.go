@@ -6,6 +6,7 @@ package ocilayer_test
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -37,6 +38,17 @@ var constants = map[string]uint32{
 	"ERROR_CALLBACK": uint32(ocilayer.ErrCallback), "ERROR_PANIC": uint32(ocilayer.ErrPanic),
 	"ERROR_UNSUPPORTED": uint32(ocilayer.ErrUnsupported),
 
+	"FINDING_WHITEOUT": uint32(ocilayer.FindingWhiteout), "FINDING_OPAQUE": uint32(ocilayer.FindingOpaque),
+	"FINDING_TRUSTED_XATTR":    uint32(ocilayer.FindingTrustedXattr),
+	"FINDING_OVERLAY_XATTR":    uint32(ocilayer.FindingOverlayXattr),
+	"FINDING_XATTR_ON_SPECIAL": uint32(ocilayer.FindingXattrOnSpecial),
+	"FINDING_NAME_LEAVES_ROOT": uint32(ocilayer.FindingNameLeavesRoot),
+	"FINDING_LINK_LEAVES_ROOT": uint32(ocilayer.FindingLinkLeavesRoot),
+	"FINDING_DEVICE":           uint32(ocilayer.FindingDevice), "FINDING_SETUID": uint32(ocilayer.FindingSetuid),
+	"FINDING_SETGID": uint32(ocilayer.FindingSetgid), "FINDING_FILE_CAPABILITY": uint32(ocilayer.FindingFileCapability),
+	"FINDING_DUPLICATE": uint32(ocilayer.FindingDuplicate), "FINDING_AUFS_METADATA": uint32(ocilayer.FindingAUFSMetadata),
+	"FINDING_REFUSED": uint32(ocilayer.FindingRefused),
+
 	"MODE_DIRECTORY": uint32(ocilayer.ModeDirectory), "MODE_OVERLAY": uint32(ocilayer.ModeOverlay),
 	"MODE_OVERLAY_USERXATTR": uint32(ocilayer.ModeOverlayUserXattr),
 
@@ -46,7 +58,8 @@ var constants = map[string]uint32{
 	"SKIP_XATTR_ON_SPECIAL":  uint32(ocilayer.SkipXattrOnSpecial),
 	"SKIP_XATTR_UNSUPPORTED": uint32(ocilayer.SkipXattrUnsupported),
 	"SKIP_AUFS_METADATA":     uint32(ocilayer.SkipAUFSMetadata), "SKIP_DEVICE": uint32(ocilayer.SkipDevice),
-	"SKIP_FILTERED": uint32(ocilayer.SkipFiltered), "SKIP_UNNEEDED_WHITEOUT": uint32(ocilayer.SkipUnneededWhiteout),
+	"SKIP_PROPAGATED_MARK": uint32(ocilayer.SkipPropagatedMark),
+	"SKIP_FILTERED":        uint32(ocilayer.SkipFiltered), "SKIP_UNNEEDED_WHITEOUT": uint32(ocilayer.SkipUnneededWhiteout),
 
 	"SYNC_NONE": uint32(ocilayer.SyncNone), "SYNC_FILES": uint32(ocilayer.SyncFiles),
 	"SYNC_FILESYSTEM": uint32(ocilayer.SyncFilesystem),
@@ -55,13 +68,19 @@ var constants = map[string]uint32{
 	"VERDICT_NOT_AFFECTED": uint32(ocilayer.VerdictNotAffected),
 }
 
-func TestConstantsAreTheHeaders(t *testing.T) {
+func header(t *testing.T) string {
+	t.Helper()
 	header, err := os.ReadFile("../include/ocilayer.h")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return string(header)
+}
+
+func TestConstantsAreTheHeaders(t *testing.T) {
+	header := header(t)
 	found := map[string]bool{}
-	for _, match := range regexp.MustCompile(`(?m)^\s+OCILAYER_(\w+) = (\d+),`).FindAllStringSubmatch(string(header), -1) {
+	for _, match := range regexp.MustCompile(`(?m)^\s+OCILAYER_(\w+) = (\d+),`).FindAllStringSubmatch(header, -1) {
 		found[match[1]] = true
 		want, _ := strconv.ParseUint(match[2], 10, 32)
 		if got, known := constants[match[1]]; !known || uint64(got) != want {
@@ -73,9 +92,62 @@ func TestConstantsAreTheHeaders(t *testing.T) {
 			t.Errorf("%s is not in the header", name)
 		}
 	}
-	version := regexp.MustCompile(`OCILAYER_VERSION_STRING "(.*)"`).FindStringSubmatch(string(header))
+	version := regexp.MustCompile(`OCILAYER_VERSION_STRING "(.*)"`).FindStringSubmatch(header)
 	if version == nil || version[1] != ocilayer.Version() {
 		t.Errorf("the library is %s, the header %v", ocilayer.Version(), version)
+	}
+}
+
+// What C has and Go says in another way.
+var otherwise = map[string]string{
+	"ocilayer_cancel_fd":        "the context",
+	"ocilayer_cancel_is_set":    "the context",
+	"ocilayer_source_from_path": "os.Open",
+	"size":                      "set by its sizeof",
+	"reserved":                  "zero",
+}
+
+func TestAllOfTheHeaderIsBound(t *testing.T) {
+	header := header(t)
+	var sources strings.Builder
+	for _, pattern := range []string{"*.go", "bridge.c"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			source, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasSuffix(name, "_test.go") {
+				sources.Write(source)
+			}
+		}
+	}
+	code := sources.String()
+	wants := func(name, use string) {
+		if otherwise[name] == "" && !regexp.MustCompile(use).MatchString(code) {
+			t.Errorf("%s is not bound", name)
+		}
+	}
+
+	functions := regexp.MustCompile(`(?m)^[a-z][\w ]*[ *](\w+)\([a-z]`).FindAllStringSubmatch(header, -1)
+	for _, function := range functions {
+		wants(function[1], `(C\.|return )`+function[1]+`\(`)
+	}
+	structs := regexp.MustCompile(`(?ms)^typedef struct (\w+) \{(.*?)^\}`).FindAllStringSubmatch(header, -1)
+	fields := 0
+	for _, s := range structs {
+		for _, field := range regexp.MustCompile(`(?m)^  [a-z][^;\n]*[ *](\w+);`).FindAllStringSubmatch(s[2], -1) {
+			// Of the options, of what callbacks are shown, and of ranges, which are a literal.
+			wants(field[1], `(\b(to|e|p|w|f)\.|options->)`+field[1]+`\b|\b`+field[1]+`:`)
+			fields++
+		}
+	}
+	// So that the patterns find what they look for.
+	if len(functions) < 60 || len(structs) < 6 || fields < 60 {
+		t.Errorf("only %d functions, %d structs, %d fields in the header", len(functions), len(structs), fields)
 	}
 }
 

@@ -83,6 +83,7 @@ func (c *call) nativeOptions() *C.ocilayer_options {
 	if from.lowersKnown {
 		to.lowers, to.lowers_count = a.texts(from.lowers), C.size_t(len(from.lowers))
 	}
+	to.upper = a.optional(from.upper)
 	to.expected_blob_digest = a.optional(from.blobDigest)
 	to.expected_diff_id = a.optional(from.diffID)
 	if from.owners == ownersMap {
@@ -142,6 +143,7 @@ func newReport(r *C.ocilayer_report) *Report {
 		OpaqueDirectories:  uint64(C.ocilayer_report_opaque_directories(r)),
 		ImpliedDirectories: uint64(C.ocilayer_report_implied_directories(r)),
 		CopiedUp:           uint64(C.ocilayer_report_copied_up(r)),
+		PropagatedMarks:    uint64(C.ocilayer_report_propagated_marks(r)),
 		BlobBytes:          uint64(C.ocilayer_report_blob_bytes(r)),
 		LayerBytes:         uint64(C.ocilayer_report_layer_bytes(r)),
 		FileBytes:          uint64(C.ocilayer_report_file_bytes(r)),

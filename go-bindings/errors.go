@@ -39,6 +39,9 @@ const (
 	ErrUnsupported Kind = 12
 )
 
+// Also what a scan says that Unpack would return.
+const opUnpack = "unpack"
+
 var kinds = map[Kind]string{
 	ErrInvalidArgument: "invalid argument",
 	ErrSource:          "layer cannot be read",
@@ -71,7 +74,7 @@ func (k Kind) Is(target error) bool {
 // from the caller, the caller's own error: errors.Is works with all of them, and with fs.ErrNotExist
 // and its like by way of the Errno.
 type Error struct {
-	// Op is what failed: "unpack" or "check overlay".
+	// Op is what failed: "unpack", "scan" or "check overlay".
 	Op   string
 	Kind Kind
 	// Errno is 0 where the caller's own error, Err, has none.

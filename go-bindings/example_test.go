@@ -56,3 +56,20 @@ func ExampleCheckOverlayOpaquePropagation() {
 		fmt.Println(check.Advice)
 	}
 }
+
+func ExampleScan() {
+	blob, err := os.Open("testdata/layer.tar.gz")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer blob.Close()
+	report, err := ocilayer.Scan(context.Background(), blob, func(f ocilayer.Finding) error {
+		fmt.Println(f)
+		return nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(report.Entries, "entries, refused:", report.Refused)
+	// Output: 2 entries, refused: false
+}

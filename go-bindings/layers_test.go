@@ -7,6 +7,7 @@ package ocilayer_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -114,5 +115,32 @@ func TestMountedOverlayOfLayersIsThePlainRoot(t *testing.T) {
 			stack = upper + ":" + stack
 		}
 		same(t, plain, mounted(t, options, stack[:len(stack)-1]))
+	}
+}
+
+func TestUpperDirectoryIsNamedToTheLibrary(t *testing.T) {
+	needsRoot(t)
+	blob := layer(t, file{"a", "1"})
+	lower, both, merged := t.TempDir(), t.TempDir(), t.TempDir()
+	upper, work := filepath.Join(both, "upper"), filepath.Join(both, "work")
+	for _, dir := range []string{upper, work} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	options := "lowerdir=" + lower + ",upperdir=" + upper + ",workdir=" + work
+	if err := syscall.Mount("overlay", merged, "overlay", 0, options); err != nil {
+		needs(t, false, "overlay mounts: "+err.Error())
+	}
+	defer func() {
+		if err := syscall.Unmount(merged, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := unpackTo(merged, bytes.NewReader(blob), ocilayer.WithUpper(upper)); err != nil {
+		t.Error(err)
+	}
+	if _, err := unpackTo(merged, bytes.NewReader(blob), ocilayer.WithUpper(lower)); !errors.Is(err, ocilayer.ErrInvalidArgument) {
+		t.Errorf("a directory that is not the upper one: %v", err)
 	}
 }

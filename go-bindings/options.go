@@ -132,6 +132,9 @@ const (
 	SkipFiltered SkipReason = 7
 	// SkipUnneededWhiteout is a whiteout of a name that no parent has.
 	SkipUnneededWhiteout SkipReason = 8
+	// SkipPropagatedMark is not of the layer but of this kernel: a directory's opaque mark that
+	// overlayfs copied up, removed again as WithUpper asks. The path is the directory's, below root.
+	SkipPropagatedMark SkipReason = 9
 )
 
 // Warning tells of one thing that was left out.
@@ -151,6 +154,7 @@ type options struct {
 	mode        Mode
 	lowers      []string
 	lowersKnown bool
+	upper       string
 	blobDigest  string
 	diffID      string
 	threads     uint32
@@ -164,7 +168,7 @@ type options struct {
 	warning     func(Warning)
 }
 
-// Option changes one default of Unpack.
+// Option changes one default of [Unpack] or [Scan].
 type Option func(*options)
 
 // WithMode chooses how whiteouts become visible; ModeDirectory is the default.
@@ -176,6 +180,11 @@ func WithMode(mode Mode) Option { return func(o *options) { o.mode = mode } }
 func WithLowers(lowers ...string) Option {
 	return func(o *options) { o.lowers, o.lowersKnown = lowers, true }
 }
+
+// WithUpper names, in ModeDirectory and where root is an overlay mount, the mount's upper directory.
+// Marks of opaque directories that a faulty kernel copies up are then removed there, and counted in
+// the report's PropagatedMarks.
+func WithUpper(upper string) Option { return func(o *options) { o.upper = upper } }
 
 // WithExpectedBlobDigest fails the unpack with [ErrDigest] if the blob, as it is read, has another
 // digest than this, sha256:HEX or sha512:HEX.

@@ -33,6 +33,8 @@ type Report struct {
 	ImpliedDirectories uint64
 	// CopiedUp are lower files that a hardlink brought into the upper directory.
 	CopiedUp uint64
+	// PropagatedMarks are opaque marks that a faulty kernel copied up, removed as WithUpper asked.
+	PropagatedMarks uint64
 	// BlobBytes of the blob were read.
 	BlobBytes uint64
 	// LayerBytes is the size of the uncompressed archive, with what follows its end marker.

@@ -29,7 +29,7 @@ import (
 // On error root may hold a part of the layer. The report then says what had been done; it is nil if
 // nothing was begun.
 func Unpack(ctx context.Context, root string, r io.Reader, opts ...Option) (*Report, error) {
-	call, err := begin(ctx, "unpack", r, opts)
+	call, err := begin(ctx, opUnpack, r, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -197,6 +197,10 @@ impl Tree {
         let path = || layer::joined(parent, name);
         let absent = match Walk::to(parent).step(self)? {
             Step::Arrived(dir) => match self.node(dir, name).map(|node| node.kind) {
+                // Only implied: it may be a symlink of a lower layer, which can be linked to.
+                Some(NodeKind::Dir(child)) if self.may_be_symlink(dir, name, child) => {
+                    return Ok(self.link_to_lower(self.path_of(dir, name)));
+                }
                 Some(NodeKind::Dir(_)) => return Err(LinkTarget::Directory.refusal(path()).into()),
                 Some(NodeKind::Whiteout) => LinkTarget::Nothing,
                 Some(NodeKind::Lower) => return Ok(None),
@@ -215,6 +219,11 @@ impl Tree {
             }
         };
         Err(absent.refusal(path()).into())
+    }
+
+    fn may_be_symlink(&self, dir: DirId, name: Component<'_>, child: DirId) -> bool {
+        let described = self.node(dir, name).is_some_and(|node| node.described);
+        self.lower == Lower::Unseen && !described && !self.dir(dir).bare && !self.dir(child).bare
     }
 
     fn link_to_lower<T>(&mut self, path: Vec<u8>) -> Option<T> {
