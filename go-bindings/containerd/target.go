@@ -26,12 +26,18 @@ type target struct {
 	mode ocilayer.Mode
 	// lowers is nil where the parents are not known, as in containerd's parallel unpack.
 	lowers []string
+	// upper is where a mounted overlay writes to, empty for other mounts.
+	upper string
 }
 
 func (t target) options() []ocilayer.Option {
 	options := []ocilayer.Option{ocilayer.WithMode(t.mode)}
 	if t.lowers != nil {
 		options = append(options, ocilayer.WithLowers(t.lowers...))
+	}
+	if t.upper != "" {
+		// Else a faulty kernel's copies of opaque marks would stay there.
+		options = append(options, ocilayer.WithUpper(t.upper))
 	}
 	return options
 }
@@ -47,7 +53,7 @@ func (a *applier) withTarget(ctx context.Context, mounts []mount.Mount, apply fu
 	}
 	defer func() { err = errors.Join(err, deactivate()) }()
 	return mount.WithTempMount(ctx, mounts, func(root string) error {
-		return apply(target{root: root, mode: ocilayer.ModeDirectory})
+		return apply(target{root: root, mode: ocilayer.ModeDirectory, upper: upperOf(mounts)})
 	})
 }
 
@@ -97,6 +103,19 @@ func overlayTarget(options []string) (target, bool) {
 		}
 	}
 	return at, true
+}
+
+// upperOf is the upper directory of what is on top of mounts, empty if that is no overlay.
+func upperOf(mounts []mount.Mount) string {
+	if len(mounts) == 0 || mounts[len(mounts)-1].Type != "overlay" {
+		return ""
+	}
+	for _, option := range mounts[len(mounts)-1].Options {
+		if upper, ok := strings.CutPrefix(option, "upperdir="); ok {
+			return lowerdir.Unescape(upper)
+		}
+	}
+	return ""
 }
 
 // activate hands mounts that mount(2) does not know to the mount manager, if there is one.
