@@ -13,7 +13,7 @@ help:
 
 ## test: all tests; what .ci/run runs
 .PHONY: test
-test: lint test-rust test-c test-go test-kernel
+test: lint test-rust test-c test-go test-kernel test-containerd
 
 ## lint: formatters, clippy, go vet, manual pages, scripts, licence lines
 .PHONY: lint
@@ -21,13 +21,15 @@ lint: lint-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 	@wrong=$$(gofmt -l go-bindings); [ -z "$$wrong" ] || { echo "gofmt would change $$wrong"; exit 1; }
-	$(GO_VET)
+	cd go-bindings && $(GO_VET) ./...
+	cd go-bindings/containerd/archive && $(GO_VET) ./...
+	cd go-bindings/containerd && $(GO_VET) ./... && $(GO_VET) -tags e2e,bench ./e2e
 	mandoc -T lint -W warning man/*
 	shellcheck --severity=warning $(SCRIPTS)
 	scripts/check-licences
 
 # Nothing is linked, so the header suffices: no installed library, and no pkg-config file of it.
-GO_VET := cd go-bindings && PKG_CONFIG=true CGO_CFLAGS="-I$(CURDIR)/include" go vet ./...
+GO_VET := PKG_CONFIG=true CGO_CFLAGS="-I$(CURDIR)/include" go vet
 
 SCRIPTS := $(wildcard scripts/* .ci/run c-tests/*.sh tests/kernel/*.sh)
 .PHONY: lint-tools
@@ -65,6 +67,12 @@ install:
 	$(CARGO) build --quiet --release --package ocilayer-cli
 	install -D -s -m 755 "$${CARGO_TARGET_DIR:-target}/release/ocilayer" "$(DESTDIR)$(PREFIX)/bin/ocilayer"
 
+## install-differ: builds and installs ocilayer-differ for containerd, its units: PREFIX, DESTDIR
+.PHONY: install-differ
+install-differ:
+	$(need) gcc libc6-dev pkg-config
+	PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install-differ
+
 ## header: writes include/ocilayer.h anew from src/capi
 .PHONY: header
 header:
@@ -89,6 +97,21 @@ test-kernel:
 
 KERNEL_PACKAGES := bc bison e2fsprogs flex gcc libc6-dev linux-source make xz-utils
 
+## test-containerd: containerd 2.x and 1.7 built, changed, and compared with stock; root, 10 minutes
+.PHONY: test-containerd
+test-containerd:
+	$(need) $(CONTAINERD_PACKAGES)
+	scripts/check-deploy
+	scripts/test-containerd
+
+## bench-containerd: times `ctr image import` with stock containerd and with ocilayer, in pairs
+.PHONY: bench-containerd
+bench-containerd:
+	$(need) $(CONTAINERD_PACKAGES)
+	scripts/test-containerd -tags e2e,bench -run Benchmark
+
+CONTAINERD_PACKAGES := attr buildah debootstrap docker-registry gcc jq libc6-dev pkg-config python3-venv runc skopeo systemd util-linux
+
 ## bench: compares with other appliers on real layers; QUICK=1 for a first look; root, 4 GB of disk
 .PHONY: bench
 bench:
@@ -105,7 +128,7 @@ BENCH_PACKAGES := debootstrap gzip libarchive-tools strace tar zstd
 ## deps: installs what all of the above need
 .PHONY: deps
 deps: lint-tools
-	$(need) $(TEST_PACKAGES) $(DEMO_PACKAGES) $(BENCH_PACKAGES) $(KERNEL_PACKAGES)
+	$(need) $(TEST_PACKAGES) $(DEMO_PACKAGES) $(BENCH_PACKAGES) $(CONTAINERD_PACKAGES) $(KERNEL_PACKAGES)
 
 ## clean: removes what was built, and the demo's downloads
 .PHONY: clean

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command ocilayer-differ applies image layers for a containerd that nobody changed.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/differ"
+)
+
+// Exit statuses. The kernel check's are those of `ocilayer check`.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+	// exitUnknown is a kernel that could not be asked.
+	exitUnknown = 3
+)
+
+const usage = `Usage: ocilayer-differ [serve] [FLAGS]   serve containerd's diff service
+       ocilayer-differ check [FLAGS]     check the kernel and containerd's configuration
+
+ocilayer-differ COMMAND --help tells the flags of a command.
+`
+
+func main() {
+	// The first signal finishes what runs; the second is the default one, which does not wait.
+	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-ctx.Done()
+		restore()
+	}()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	command := "serve"
+	if len(args) > 0 && len(args[0]) > 0 && args[0][0] != '-' {
+		command, args = args[0], args[1:]
+	}
+	switch command {
+	case "serve":
+		return serve(ctx, args, stderr)
+	case "check":
+		return check(ctx, args, stdout, stderr)
+	case "help":
+		fmt.Fprint(stdout, usage)
+		return 0
+	}
+	fmt.Fprintf(stderr, "ocilayer-differ: no command %q\n%s", command, usage)
+	return exitUsage
+}
+
+func serve(ctx context.Context, args []string, stderr io.Writer) int {
+	config, err := differ.ReadConfig("ocilayer-differ serve", args)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "ocilayer-differ:", err)
+		return exitUsage
+	}
+	if err := differ.Run(ctx, config, stderr); err != nil {
+		fmt.Fprintln(stderr, "ocilayer-differ:", err)
+		return exitFailed
+	}
+	return 0
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// tree is a directory as facts: what stands at each path, each property under its name.
+type tree map[string]map[string]string
+
+// readTree reads a snapshot's directory, overlay's markers included. It follows no symlink and
+// expects that nobody writes.
+func readTree(t testing.TB, root string) tree {
+	t.Helper()
+	read := tree{}
+	firstName := map[uint64]string{}
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		read[name], err = facts(path, name, firstName)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// When the directory itself was made is nothing that an applier decides.
+	delete(read["."], "mtime")
+	return read
+}
+
+func facts(path, name string, firstName map[uint64]string) (map[string]string, error) {
+	var stat unix.Stat_t
+	if err := unix.Lstat(path, &stat); err != nil {
+		return nil, err
+	}
+	facts := map[string]string{
+		"mode":  fmt.Sprintf("%06o", stat.Mode),
+		"owner": fmt.Sprintf("%d:%d", stat.Uid, stat.Gid),
+		"mtime": fmt.Sprintf("%d.%09d", stat.Mtim.Sec, stat.Mtim.Nsec),
+	}
+	switch stat.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		digest, err := digestFile(path)
+		if err != nil {
+			return nil, err
+		}
+		facts["content"] = fmt.Sprintf("%d bytes %s", stat.Size, digest)
+	case unix.S_IFLNK:
+		to, err := os.Readlink(path)
+		if err != nil {
+			return nil, err
+		}
+		facts["target"] = to
+	case unix.S_IFCHR, unix.S_IFBLK:
+		facts["device"] = fmt.Sprintf("%d:%d", unix.Major(stat.Rdev), unix.Minor(stat.Rdev))
+		if facts["device"] == "0:0" {
+			// A whiteout has no other property that anyone could see.
+			return map[string]string{"whiteout": "yes"}, nil
+		}
+	}
+	if stat.Mode&unix.S_IFMT != unix.S_IFDIR && stat.Nlink > 1 {
+		first, known := firstName[stat.Ino]
+		if !known {
+			first = name
+			firstName[stat.Ino] = name
+		}
+		facts["links"] = fmt.Sprintf("%d, first %s", stat.Nlink, first)
+	}
+	return facts, readXattrs(path, facts)
+}
+
+func digestFile(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	hash := sha256.New()
+	_, err = io.Copy(hash, file)
+	return hex.EncodeToString(hash.Sum(nil)), err
+}
+
+// xattrRoom is what the kernel lets a file have at most, names and each value.
+const xattrRoom = 64 << 10
+
+func readXattrs(path string, facts map[string]string) error {
+	buffer := make([]byte, xattrRoom)
+	n, err := unix.Llistxattr(path, buffer)
+	if err != nil {
+		return fmt.Errorf("llistxattr %s: %w", path, err)
+	}
+	for _, name := range strings.Split(strings.TrimSuffix(string(buffer[:n]), "\x00"), "\x00") {
+		if name == "" {
+			continue
+		}
+		value := make([]byte, xattrRoom)
+		n, err := unix.Lgetxattr(path, name, value)
+		if err != nil {
+			return fmt.Errorf("lgetxattr %s %s: %w", path, name, err)
+		}
+		facts["xattr "+name] = hex.EncodeToString(value[:n])
+	}
+	return nil
+}
+
+// difference is one property in which two trees differ; an empty one is missing there.
+type difference struct {
+	path, property, stock, ours string
+	// linked says that the file has several names.
+	linked bool
+}
+
+func (d difference) String() string {
+	return fmt.Sprintf("%s: %s: stock %q, ocilayer %q", d.path, d.property, d.stock, d.ours)
+}
+
+func compare(stock, ours tree) []difference {
+	var found []difference
+	for _, path := range union(stock, ours) {
+		a, b := stock[path], ours[path]
+		if a == nil || b == nil {
+			found = append(found, difference{path: path, property: "entry", stock: describe(a), ours: describe(b)})
+			continue
+		}
+		for _, property := range union(a, b) {
+			if a[property] != b[property] {
+				found = append(found, difference{path, property, a[property], b[property], a["links"] != "" && b["links"] != ""})
+			}
+		}
+	}
+	return found
+}
+
+func describe(facts map[string]string) string {
+	switch {
+	case facts == nil:
+		return ""
+	case facts["whiteout"] != "":
+		return "whiteout"
+	}
+	return "mode " + facts["mode"]
+}
+
+func union[V any](a, b map[string]V) []string {
+	all := slices.Concat(slices.Collect(maps.Keys(a)), slices.Collect(maps.Keys(b)))
+	slices.Sort(all)
+	return slices.Compact(all)
+}

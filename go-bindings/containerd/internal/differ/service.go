@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package differ
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	diffapi "github.com/containerd/containerd/api/services/diff/v1"
+	"github.com/containerd/containerd/v2/core/diff"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/pkg/oci"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/typeurl/v2"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	ocilayer "github.com/ocilayer/ocilayer/go-bindings"
+	applier "github.com/ocilayer/ocilayer/go-bindings/containerd"
+)
+
+// service is containerd's diff service.
+type service struct {
+	diffapi.UnimplementedDiffServer
+	log     *slog.Logger
+	applier diff.Applier
+	roots   roots
+	metrics *metrics
+	// slots has one place for each layer that may be applied at once.
+	slots chan struct{}
+}
+
+func newService(config *Config, contents *contents, metrics *metrics, log *slog.Logger) (*service, error) {
+	roots, err := newRoots(config.Roots)
+	if err != nil {
+		return nil, err
+	}
+	s := &service{log: log, roots: roots, metrics: metrics, slots: make(chan struct{}, config.MaxConcurrent)}
+	s.applier = applier.NewApplier(contents,
+		applier.WithBlobFile(contents.file),
+		applier.WithSync(syncs[config.Sync]),
+		applier.WithThreads(config.Threads),
+		applier.WithObserver(s.observe),
+	)
+	return s, nil
+}
+
+// Apply applies one layer. NotImplemented is never its answer: only one of the two ways into
+// containerd would try another differ then.
+func (s *service) Apply(ctx context.Context, request *diffapi.ApplyRequest) (*diffapi.ApplyResponse, error) {
+	applied, err := s.apply(ctx, request)
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	return &diffapi.ApplyResponse{Applied: oci.DescriptorToProto(applied)}, nil
+}
+
+func (s *service) apply(ctx context.Context, request *diffapi.ApplyRequest) (ocispec.Descriptor, error) {
+	if request.Diff == nil {
+		return ocispec.Descriptor{}, fmt.Errorf("a request without a layer: %w", errdefs.ErrInvalidArgument)
+	}
+	mounts := mount.FromProto(request.Mounts)
+	if err := s.roots.check(mounts); err != nil {
+		s.log.Error("refused", "digest", request.Diff.Digest, "error", err)
+		s.metrics.refused()
+		return ocispec.Descriptor{}, err
+	}
+	leave, err := s.enter(ctx)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	defer leave()
+	// What came in with the request has to go out with the questions to containerd.
+	if namespace, ok := namespaces.Namespace(ctx); ok {
+		ctx = namespaces.WithNamespace(ctx, namespace)
+	}
+	payloads := make(map[string]typeurl.Any, len(request.Payloads))
+	for id, payload := range request.Payloads {
+		payloads[id] = payload
+	}
+	return s.applier.Apply(ctx, oci.DescriptorFromProto(request.Diff), mounts,
+		diff.WithPayloads(payloads), diff.WithSyncFs(request.SyncFs))
+}
+
+// enter waits for a slot, and says how to leave it.
+func (s *service) enter(ctx context.Context) (leave func(), err error) {
+	s.metrics.waiting.Inc()
+	defer s.metrics.waiting.Dec()
+	select {
+	case s.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	s.metrics.running.Inc()
+	return func() {
+		s.metrics.running.Dec()
+		<-s.slots
+	}, nil
+}
+
+// Diff says that it is not implemented, and containerd's next differ writes the layer.
+func (s *service) Diff(context.Context, *diffapi.DiffRequest) (*diffapi.DiffResponse, error) {
+	return nil, errgrpc.ToGRPC(errdefs.ErrNotImplemented.WithMessage("ocilayer-differ applies layers and writes none"))
+}
+
+func (s *service) observe(desc ocispec.Descriptor, report *ocilayer.Report, err error) {
+	s.metrics.applied(report, err)
+	log := s.log.With("digest", desc.Digest, "size", desc.Size, "media_type", desc.MediaType)
+	if report != nil {
+		log = log.With("took", report.Wall.Round(time.Millisecond), "entries", report.Entries.Total, "layer_bytes", report.LayerBytes)
+		for _, skipped := range report.Skipped {
+			log.Debug("left out", "reason", skipped.Text, "count", skipped.Count)
+		}
+	}
+	if err != nil {
+		log.Error("layer not applied", "error", err)
+		return
+	}
+	log.Info("layer applied", "diff_id", report.DiffID)
+}
