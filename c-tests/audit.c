@@ -118,6 +118,7 @@ static void with_layers(const char *lower, const char *upper) {
   begin(&seen, upper);
   CHECK_INT(audit_two(lower, upper, OCILAYER_REPAIR_MARKS, &seen, &report, NULL), 0);
   CHECK_INT(ocilayer_audit_report_repaired(report), 1);
+  CHECK_INT(ocilayer_audit_report_whiteouts(report), 0);
   CHECK(!marked(upper));
   ocilayer_audit_report_free(report);
 
@@ -174,7 +175,7 @@ static void arguments(const char *root) {
   CHECK_INT(ocilayer_audit_directories(none, 1, NULL, 0, NULL, NULL, NULL, NULL), -ENOENT);
   CHECK(!ocilayer_audit_report_damaged(NULL) && ocilayer_audit_report_json(NULL) == NULL);
   CHECK_INT(ocilayer_audit_report_count(NULL, 1) + ocilayer_audit_report_layers(NULL), 0);
-  CHECK_INT(ocilayer_audit_report_repaired(NULL), 0);
+  CHECK_INT(ocilayer_audit_report_repaired(NULL) + ocilayer_audit_report_whiteouts(NULL), 0);
   ocilayer_audit_report_free(NULL);
 }
 

@@ -120,11 +120,12 @@ func ocilayerGoDamage(handle C.uintptr_t, d *C.ocilayer_damage) (result C.int) {
 
 func newAuditReport(r *C.ocilayer_audit_report) *AuditReport {
 	report := &AuditReport{
-		Damaged:  bool(C.ocilayer_audit_report_damaged(r)),
-		Layers:   uint64(C.ocilayer_audit_report_layers(r)),
-		Damage:   map[DamageKind]uint64{},
-		Repaired: uint64(C.ocilayer_audit_report_repaired(r)),
-		JSON:     C.GoString(C.ocilayer_audit_report_json(r)),
+		Damaged:   bool(C.ocilayer_audit_report_damaged(r)),
+		Layers:    uint64(C.ocilayer_audit_report_layers(r)),
+		Damage:    map[DamageKind]uint64{},
+		Repaired:  uint64(C.ocilayer_audit_report_repaired(r)),
+		Whiteouts: uint64(C.ocilayer_audit_report_whiteouts(r)),
+		JSON:      C.GoString(C.ocilayer_audit_report_json(r)),
 	}
 	for kind := DamageKind(1); kind <= lastDamage; kind++ {
 		if count := C.ocilayer_audit_report_count(r, C.uint32_t(kind)); count > 0 {

@@ -75,6 +75,8 @@ type AuditReport struct {
 	Damage map[DamageKind]uint64
 	// Repaired counts the marks that were removed.
 	Repaired uint64
+	// Whiteouts counts those that were written where such a mark had hidden what the layer deletes.
+	Whiteouts uint64
 	// JSON is all of it as one object.
 	JSON string
 }

@@ -110,6 +110,59 @@ fn what_the_library_unpacked_is_clean() {
 }
 
 #[test]
+fn what_a_wrong_mark_kept_from_being_deleted_is_deleted_by_the_repair() {
+    if !needs::overlay() {
+        return;
+    }
+    let stack = Stack::unpacked(false);
+    // As the kernel does it: the mark is there before the whiteout, which then has nothing to hide.
+    stack.mark(4, "srv/app");
+    let top = stack.directory(4).join("srv/app");
+    fs::remove_file(top.join("two")).expect("the whiteout");
+    let time = fs::metadata(&top).and_then(|it| it.modified()).expect("mtime");
+    let repair = AuditOptions { repair: true, ..stack.options() };
+    let (damage, report) = stack.audit(&repair).expect("audit");
+    let shown = stack.shown(&damage);
+    assert!(shown.contains(&"missing whiteout 5/srv/app/two".into()), "{shown:?}");
+    assert!(!shown.contains(&"lost 5/srv/app/two".into()), "{shown:?}");
+    assert_eq!((report.repaired, report.whiteouts), (1, 1));
+    assert_eq!(fs::metadata(&top).and_then(|it| it.modified()).expect("mtime"), time);
+    let (damage, report) = stack.audit(&repair).expect("second run");
+    assert_eq!((stack.shown(&damage), report.whiteouts), (vec![], 0));
+
+    // Without a mark it is an accident of another kind, which is told of and left.
+    fs::remove_file(top.join("two")).expect("the whiteout");
+    let (damage, report) = stack.audit(&repair).expect("audit");
+    let shown = stack.shown(&damage);
+    assert!(shown.contains(&"missing whiteout 5/srv/app/two".into()), "{shown:?}");
+    assert_eq!((report.repaired, report.whiteouts), (0, 0));
+}
+
+#[test]
+fn a_directory_that_is_there_for_a_whiteout_only_is_expected_and_its_mark_is_not() {
+    if !needs::overlay() {
+        return;
+    }
+    let base = tempfile::Builder::new().prefix("ocilayer-audit-").tempdir().expect("tempdir");
+    let texts = ["a/ a/b/ a/b/gone=1 a/b/kept=1", "a/b/.wh.gone a/b/.wh.never"];
+    let blobs: Vec<_> = texts.iter().map(|text| archive(&layer(text))).collect();
+    let stack = Stack { base, blobs, userxattr: false };
+    for number in 0..2 {
+        fs::create_dir(stack.directory(number)).expect("mkdir");
+        let lowers = (0..number).map(|below| stack.directory(below)).collect();
+        let mode = Mode::Overlay;
+        let options = Options { mode, lowers: Lowers::Known(lowers), ..Options::default() };
+        unpack(Source::memory(&stack.blobs[number]), stack.directory(number), &options)
+            .expect("unpack");
+    }
+    let (damage, _) = stack.audit(&stack.options()).expect("audit");
+    assert_eq!(stack.shown(&damage), [""; 0]);
+    stack.mark(1, "a/b");
+    let (damage, _) = stack.audit(&stack.options()).expect("audit");
+    assert_eq!(stack.shown(&damage), ["wrongly opaque 2/a/b", "lost 2/a/b/kept"]);
+}
+
+#[test]
 fn marks_that_the_defect_made_are_found_with_all_that_they_hide_and_removed() {
     if !needs::overlay() {
         return;

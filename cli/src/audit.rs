@@ -194,11 +194,17 @@ impl Printer<'_> {
         let layers = if report.layers == 1 { "layer" } else { "layers" };
         let name = name.map_or(String::new(), |name| format!("{}: ", name.escape_debug()));
         writeln!(self.out, "{name}{} {layers}: {found}", report.layers)?;
-        match report.repaired {
-            0 => Ok(()),
-            1 => writeln!(self.out, "removed 1 mark; mount the layers anew to see it"),
-            many => writeln!(self.out, "removed {many} marks; mount the layers anew to see it"),
+        if report.repaired == 0 {
+            return Ok(());
         }
+        let marks = if report.repaired == 1 { "mark" } else { "marks" };
+        write!(self.out, "removed {} {marks}", report.repaired)?;
+        match report.whiteouts {
+            0 => {}
+            1 => write!(self.out, ", wrote 1 whiteout")?,
+            many => write!(self.out, ", wrote {many} whiteouts")?,
+        }
+        writeln!(self.out, "; mount the layers anew to see it")
     }
 
     fn failure(&mut self, name: Option<&str>, error: &Error) -> io::Result<()> {

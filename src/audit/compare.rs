@@ -70,7 +70,7 @@ impl<'a, 't> Comparison<'a, 't> {
         let harmless = self.expected.is_covered(dir);
         let expected = self.expected.get_mut(&path).is_some_and(|name| {
             name.seen = true;
-            name.whiteout && !name.claimed
+            name.is_deleted()
         });
         match expected || harmless {
             true => Ok(()),
@@ -83,7 +83,7 @@ impl<'a, 't> Comparison<'a, 't> {
             return self.tell(DamageKind::Unexpected, &path, b"");
         };
         name.seen = true;
-        if name.whiteout && !name.claimed && !is_dir(stat) {
+        if name.is_deleted() && !is_dir(stat) {
             return self.tell(DamageKind::MissingWhiteout, &path, b"");
         }
         if let Some(described) = name.described.take() {
@@ -105,7 +105,7 @@ impl<'a, 't> Comparison<'a, 't> {
         let marked = self.stack.is_marked(self.level, &path)?;
         if marked && !should {
             self.stack.believe_wrong(self.level, &path);
-            self.teller.wrong.push((self.level, path.clone()));
+            self.teller.wrong.marks.push((self.level, path.clone()));
             self.tell(DamageKind::WronglyOpaque, &path, b"")?;
             self.lost(&path, &below)?;
         } else if should && !marked {
@@ -122,6 +122,9 @@ impl<'a, 't> Comparison<'a, 't> {
             for (name, (level, stat)) in self.stack.merged(&levels, &dir)? {
                 let path = joined(&dir, &name);
                 let own = if ours { self.stack.stat(self.level, &path)? } else { None };
+                if self.expected.is_deleted(&path) {
+                    continue;
+                }
                 if own.is_none() {
                     let place = super::stack::bytes(self.stack.path(level));
                     self.tell(DamageKind::Lost, &path, &place)?;
@@ -150,6 +153,9 @@ impl<'a, 't> Comparison<'a, 't> {
                 && !self.expected.is_covered(split(&path).0)
                 && self.stack.below_root(self.level, &path)? != Below::Nothing
             {
+                if self.stack.is_below_wrong(self.level, split(&path).0) {
+                    self.teller.wrong.whiteouts.push((self.level, path.clone()));
+                }
                 self.tell(DamageKind::MissingWhiteout, &path, b"")?;
             }
         }

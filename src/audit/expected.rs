@@ -52,7 +52,17 @@ pub(super) struct Described {
     pub(super) content_differs: bool,
 }
 
+impl Name {
+    pub(super) fn is_deleted(&self) -> bool {
+        self.whiteout && !self.claimed
+    }
+}
+
 impl Expected {
+    pub(super) fn is_deleted(&self, path: &[u8]) -> bool {
+        self.names.get(path).is_some_and(Name::is_deleted)
+    }
+
     pub(super) fn get_mut(&mut self, path: &[u8]) -> Option<&mut Name> {
         self.names.get_mut(path)
     }
@@ -64,7 +74,8 @@ impl Expected {
     /// Whether nothing of the lower layers shows below this directory, by itself or one above it.
     pub(super) fn is_covered(&self, path: &[u8]) -> bool {
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        let covers = |at: &[u8]| self.names.get(at).is_some_and(|name| name.opaque);
+        let covers =
+            |at: &[u8]| self.names.get(at).is_some_and(|name| name.opaque || name.is_deleted());
         covers(b"") || ends.into_iter().any(|end| covers(&path[..end])) || covers(path)
     }
 
@@ -90,6 +101,18 @@ impl Expected {
                 None if end > 0 => end = 0,
                 None => return,
             }
+        }
+    }
+
+    /// A whiteout is here: the directories above it may be there for it, if there is something to hide.
+    fn delete(&mut self, path: &[u8]) {
+        let name = self.name(path);
+        name.whiteout = true;
+        name.opaque |= name.claimed;
+        let mut above = path;
+        while !above.is_empty() {
+            above = split(above).0;
+            self.name(above);
         }
     }
 
@@ -207,9 +230,7 @@ impl Reading<'_, '_> {
             }
             Action::Whiteout { parent, name } => {
                 let path = self.place(parent, name.as_bytes())?;
-                let name = self.expected.name(&path);
-                name.whiteout = true;
-                name.opaque |= name.claimed;
+                self.expected.delete(&path);
             }
             Action::Opaque { dir } => {
                 let dir = match dir {

@@ -55,7 +55,8 @@ pub struct AuditOptions {
     /// Whether the marks are `user.overlay.*`, for mounts with the option userxattr, and not
     /// `trusted.overlay.*`.
     pub userxattr: bool,
-    /// Removes the wrong marks after all was looked at. Nothing else is ever changed.
+    /// Removes the wrong marks after all was looked at, and writes the whiteouts that are missing
+    /// below them: what the layer deletes would show again. Nothing else is ever changed.
     pub repair: bool,
     /// Repairs also what an overlay mount of this machine is using. Its view changes when it is
     /// mounted anew.
@@ -156,7 +157,7 @@ impl AuditOptions {
 #[derive(Default)]
 struct Found {
     report: AuditReport,
-    wrong: Vec<(Level, Vec<u8>)>,
+    wrong: Wrong,
 }
 
 impl Found {
@@ -167,18 +168,27 @@ impl Found {
         begin: Instant,
     ) -> Result<AuditReport> {
         if options.repair {
-            self.report.repaired = repair::remove(stack, &self.wrong)?;
+            self.report.repaired = repair::remove_marks(stack, &self.wrong.marks)?;
+            self.report.whiteouts = repair::write_whiteouts(stack, &self.wrong.whiteouts)?;
         }
         self.report.seconds = begin.elapsed();
         Ok(self.report)
     }
 }
 
+/// What a repair acts on.
+#[derive(Default)]
+struct Wrong {
+    marks: Vec<(Level, Vec<u8>)>,
+    /// Below them, what the layer deletes and the kernel did not, since the mark hid it.
+    whiteouts: Vec<(Level, Vec<u8>)>,
+}
+
 /// Where findings go to.
 struct Teller<'t> {
     tell: &'t mut dyn FnMut(Damage) -> Result<(), Cause>,
     found: &'t mut AuditReport,
-    wrong: &'t mut Vec<(Level, Vec<u8>)>,
+    wrong: &'t mut Wrong,
 }
 
 impl Teller<'_> {

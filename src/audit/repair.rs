@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Takes wrong marks away, and nothing else.
+//! Takes wrong marks away, and writes the whiteouts that these stood for.
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use rustix::fs::{fstat, stat};
+use rustix::fs::{
+    FileType, Mode as Permissions, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, mknodat, stat,
+};
+use rustix::io::Errno;
 
 use super::mounts::overlay_mounts;
-use super::stack::{Level, Stack, failed};
+use super::stack::{Level, Stack, failed, split};
 use crate::apply::xattr;
 use crate::error::Result;
 use crate::options::OptionsError;
@@ -40,13 +44,39 @@ pub(super) fn refuse_live(stack: &Stack) -> Result<()> {
 }
 
 /// How many marks were removed.
-pub(super) fn remove(stack: &mut Stack, wrong: &[(Level, Vec<u8>)]) -> Result<u64> {
+pub(super) fn remove_marks(stack: &mut Stack, wrong: &[(Level, Vec<u8>)]) -> Result<u64> {
     let mark = stack.mark();
     for (level, path) in wrong {
         if let Some(dir) = stack.dir(*level, path)? {
-            xattr::remove(std::os::fd::AsFd::as_fd(&*dir), mark.as_bytes())
+            xattr::remove(dir.as_fd(), mark.as_bytes())
                 .map_err(|errno| failed("fremovexattr", path, errno))?;
         }
     }
     Ok(wrong.len() as u64)
+}
+
+/// How many whiteouts were written: those whose directory the layer has on disk. The directory looks
+/// as before.
+pub(super) fn write_whiteouts(stack: &mut Stack, missing: &[(Level, Vec<u8>)]) -> Result<u64> {
+    let mut written = 0;
+    for (level, path) in missing {
+        let (parent, name) = split(path);
+        let Some(dir) = stack.dir(*level, parent)? else { continue };
+        let before = fstat(&dir).map_err(|errno| failed("fstat", parent, errno))?;
+        match mknodat(&dir, name, FileType::CharacterDevice, Permissions::empty(), 0) {
+            Ok(()) => written += 1,
+            // Something stands there after all, and is kept.
+            Err(Errno::EXIST) => continue,
+            Err(errno) => return Err(failed("mknodat", path, errno)),
+        }
+        let kept = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec {
+                tv_sec: before.st_mtime,
+                tv_nsec: before.st_mtime_nsec as _,
+            },
+        };
+        futimens(&dir, &kept).map_err(|errno| failed("futimens", parent, errno))?;
+    }
+    Ok(written)
 }

@@ -17,6 +17,8 @@ pub struct AuditReport {
     pub damage: BTreeMap<DamageKind, u64>,
     /// Wrong marks that were removed.
     pub repaired: u64,
+    /// Whiteouts that were written where such a mark had hidden what the layer deletes.
+    pub whiteouts: u64,
     /// From the call to the return.
     #[serde(serialize_with = "seconds")]
     pub seconds: Duration,

@@ -76,6 +76,19 @@ impl Stack {
         self.levels[level].wrong.insert(path.to_vec());
     }
 
+    /// Whether a wrong mark hides what lower layers have in this directory.
+    pub(super) fn is_below_wrong(&self, level: Level, path: &[u8]) -> bool {
+        let wrong = &self.levels[level].wrong;
+        let mut above = path;
+        while !wrong.contains(above) {
+            if above.is_empty() {
+                return false;
+            }
+            above = split(above).0;
+        }
+        true
+    }
+
     /// A directory of a layer; none if there is none.
     pub(super) fn dir(&mut self, level: Level, path: &[u8]) -> Result<Option<Arc<OwnedFd>>> {
         if let Some((at, name, fd)) = &self.last

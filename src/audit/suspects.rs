@@ -18,7 +18,7 @@ pub(super) fn run(stack: &mut Stack, teller: &mut Teller<'_>) -> Result<()> {
                 if stack.is_marked(level, &path)? {
                     for lower in (0..level).rev() {
                         if stack.is_marked(lower, &path)? {
-                            teller.wrong.push((level, path.clone()));
+                            teller.wrong.marks.push((level, path.clone()));
                             let place = bytes(stack.path(lower));
                             teller.tell(DamageKind::Suspect, stack.path(level), &path, &place)?;
                             break;

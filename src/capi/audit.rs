@@ -67,12 +67,13 @@ fn number(kind: DamageKind) -> u32 {
     ocilayer_damage_kind::from(kind) as u32
 }
 
-/// What an audit does about the opaque marks that it finds wrong. Nothing but marks is ever changed.
+/// What an audit does about the opaque marks that it finds wrong. No file is ever removed or changed.
 #[repr(C)]
 pub enum ocilayer_repair {
     /// Nothing: the findings are what a repair would act on.
     OCILAYER_REPAIR_NONE = 0,
-    /// Removes them after all was looked at; -EBUSY, with nothing removed, if an overlay mount of
+    /// Removes them after all was looked at, and writes the whiteouts that are missing below them,
+    /// since what the layer deletes would show again; -EBUSY, with nothing removed, if an overlay mount of
     /// this machine uses one of the directories.
     OCILAYER_REPAIR_MARKS = 1,
     /// Removes them also below live mounts, which show it when they are mounted anew.
@@ -344,6 +345,15 @@ pub unsafe extern "C" fn ocilayer_audit_report_repaired(
 ) -> u64 {
     // SAFETY: NULL or not freed, as the header asks.
     unsafe { read(report, 0, |own| own.report.repaired) }
+}
+
+/// Whiteouts that a repair wrote where such a mark had hidden what the layer deletes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ocilayer_audit_report_whiteouts(
+    report: *const ocilayer_audit_report,
+) -> u64 {
+    // SAFETY: NULL or not freed, as the header asks.
+    unsafe { read(report, 0, |own| own.report.whiteouts) }
 }
 
 /// The report as one JSON object; NULL for NULL.
