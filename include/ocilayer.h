@@ -285,7 +285,7 @@ typedef enum ocilayer_owners {
 } ocilayer_owners;
 
 /**
- * What an audit does about the opaque marks that it finds wrong. Nothing but marks is ever changed.
+ * What an audit does about the opaque marks that it finds wrong. No file is ever removed or changed.
  */
 typedef enum ocilayer_repair {
   /**
@@ -293,7 +293,8 @@ typedef enum ocilayer_repair {
    */
   OCILAYER_REPAIR_NONE = 0,
   /**
-   * Removes them after all was looked at; -EBUSY, with nothing removed, if an overlay mount of
+   * Removes them after all was looked at, and writes the whiteouts that are missing below them,
+   * since what the layer deletes would show again; -EBUSY, with nothing removed, if an overlay mount of
    * this machine uses one of the directories.
    */
   OCILAYER_REPAIR_MARKS = 1,
@@ -1438,6 +1439,11 @@ uint64_t ocilayer_audit_report_layers(const struct ocilayer_audit_report *report
  * Marks that a repair removed.
  */
 uint64_t ocilayer_audit_report_repaired(const struct ocilayer_audit_report *report);
+
+/**
+ * Whiteouts that a repair wrote where such a mark had hidden what the layer deletes.
+ */
+uint64_t ocilayer_audit_report_whiteouts(const struct ocilayer_audit_report *report);
 
 /**
  * The report as one JSON object; NULL for NULL.
