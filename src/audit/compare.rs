@@ -142,21 +142,21 @@ impl<'a, 't> Comparison<'a, 't> {
     }
 
     /// What the layer has and the directory has not.
-    fn unseen(mut self) -> Result<()> {
-        let unseen = self.expected.iter().filter(|(_, name)| !name.seen);
-        let unseen: Vec<_> =
-            unseen.map(|(path, name)| (path.clone(), name.claimed, name.whiteout)).collect();
-        for (path, claimed, whiteout) in unseen {
-            if claimed {
-                self.tell(DamageKind::Missing, &path, b"")?;
-            } else if whiteout
-                && !self.expected.is_covered(split(&path).0)
-                && self.stack.below_root(self.level, &path)? != Below::Nothing
+    fn unseen(self) -> Result<()> {
+        let Comparison { stack, level, expected, teller, .. } = self;
+        let root = stack.path(level).to_owned();
+        for (path, name) in expected.iter().filter(|(_, name)| !name.seen) {
+            let parent = split(path).0;
+            if name.claimed {
+                teller.tell(DamageKind::Missing, &root, path, b"")?;
+            } else if name.whiteout
+                && !expected.is_covered(parent)
+                && stack.below_root(level, path)? != Below::Nothing
             {
-                if self.stack.is_below_wrong(self.level, split(&path).0) {
-                    self.teller.wrong.whiteouts.push((self.level, path.clone()));
+                if stack.is_below_wrong(level, parent) {
+                    teller.wrong.whiteouts.push((level, path.clone()));
                 }
-                self.tell(DamageKind::MissingWhiteout, &path, b"")?;
+                teller.tell(DamageKind::MissingWhiteout, &root, path, b"")?;
             }
         }
         Ok(())
