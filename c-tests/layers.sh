@@ -24,6 +24,11 @@ gzip -nk plain.tar
 zstd -q plain.tar -o plain.tar.zst
 pack small.tar -C tree/etc motd
 
+# A file more in a directory of plain.tar.
+mkdir -p upper/etc
+echo more >upper/etc/more
+pack upper.tar -C upper etc
+
 # An entry that no layer may have, behind a good one.
 mkdir bad
 echo good >bad/a

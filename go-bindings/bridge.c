@@ -24,6 +24,10 @@ static int go_finding(void *userdata, const ocilayer_finding *finding) {
   return ocilayerGoFinding((uintptr_t)userdata, (ocilayer_finding *)finding);
 }
 
+static int go_damage(void *userdata, const ocilayer_damage *damage) {
+  return ocilayerGoDamage((uintptr_t)userdata, (ocilayer_damage *)damage);
+}
+
 int ocilayer_go_source(uintptr_t call, ocilayer_source **source, ocilayer_error **error) {
   return ocilayer_source_from_reader(go_read, (void *)call, source, error);
 }
@@ -39,4 +43,19 @@ void ocilayer_go_callbacks(ocilayer_options *options, uintptr_t call, bool filte
 int ocilayer_go_scan(ocilayer_source *source, const ocilayer_options *options, uintptr_t call,
                      bool finding, ocilayer_scan_report **report, ocilayer_error **error) {
   return ocilayer_scan(source, options, finding ? go_finding : NULL, (void *)call, report, error);
+}
+
+int ocilayer_go_audit(const ocilayer_audit_layer *layers, size_t count,
+                      const ocilayer_options *options, uint32_t repair, uintptr_t call, bool damage,
+                      ocilayer_audit_report **report, ocilayer_error **error) {
+  return ocilayer_audit(layers, count, options, repair, damage ? go_damage : NULL, (void *)call,
+                        report, error);
+}
+
+int ocilayer_go_audit_directories(const char *const *directories, size_t count,
+                                  const ocilayer_options *options, uint32_t repair, uintptr_t call,
+                                  bool damage, ocilayer_audit_report **report,
+                                  ocilayer_error **error) {
+  return ocilayer_audit_directories(directories, count, options, repair,
+                                    damage ? go_damage : NULL, (void *)call, report, error);
 }

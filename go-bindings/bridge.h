@@ -10,4 +10,11 @@ void ocilayer_go_callbacks(ocilayer_options *options, uintptr_t call, bool filte
                            bool warning);
 int ocilayer_go_scan(ocilayer_source *source, const ocilayer_options *options, uintptr_t call,
                      bool finding, ocilayer_scan_report **report, ocilayer_error **error);
+int ocilayer_go_audit(const ocilayer_audit_layer *layers, size_t count,
+                      const ocilayer_options *options, uint32_t repair, uintptr_t call, bool damage,
+                      ocilayer_audit_report **report, ocilayer_error **error);
+int ocilayer_go_audit_directories(const char *const *directories, size_t count,
+                                  const ocilayer_options *options, uint32_t repair, uintptr_t call,
+                                  bool damage, ocilayer_audit_report **report,
+                                  ocilayer_error **error);
 #endif

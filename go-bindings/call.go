@@ -22,6 +22,7 @@ type call struct {
 	op      string
 	options options
 	found   func(Finding) error
+	damaged func(Damage) error
 
 	native arena
 	token  *C.ocilayer_cancel
@@ -40,13 +41,23 @@ type call struct {
 
 // begin has all of a call ready but its native options; a call that it returns must be ended.
 func begin(ctx context.Context, op string, r io.Reader, opts []Option) (*call, error) {
+	c, err := prepare(ctx, op, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.open(r); err != nil {
+		c.end()
+		return nil, err
+	}
+	return c, nil
+}
+
+// prepare is begin for a call that reads nothing itself.
+func prepare(ctx context.Context, op string, opts []Option) (*call, error) {
 	if err := ended(ctx, op); err != nil {
 		return nil, err
 	}
-	if r == nil {
-		return nil, refused(op, errors.New("no reader"))
-	}
-	c := &call{ctx: ctx, op: op, reader: r}
+	c := &call{ctx: ctx, op: op}
 	for _, option := range opts {
 		option(&c.options)
 	}
@@ -56,11 +67,18 @@ func begin(ctx context.Context, op string, r io.Reader, opts []Option) (*call, e
 	}
 	c.handle = cgo.NewHandle(c)
 	c.watch()
-	if err := c.open(r); err != nil {
-		c.end()
-		return nil, err
-	}
 	return c, nil
+}
+
+// forReaders has calls that only read, for a native call that reads more than one layer. That one's
+// token cancels them; each must be ended.
+func (c *call) forReaders(count int) []*call {
+	readers := make([]*call, count)
+	for i := range readers {
+		readers[i] = &call{ctx: c.ctx, op: c.op, unwatch: func() {}}
+		readers[i].handle = cgo.NewHandle(readers[i])
+	}
+	return readers
 }
 
 // watch cancels the native call when ctx ends.

@@ -23,6 +23,13 @@ var constants = map[string]uint32{
 	"COPY_UP_CREATE": uint32(ocilayer.CopyUpCreate), "COPY_UP_METADATA": uint32(ocilayer.CopyUpMetadata),
 	"COPY_UP_RENAME": uint32(ocilayer.CopyUpRename),
 
+	"DAMAGE_WRONGLY_OPAQUE": uint32(ocilayer.DamageWronglyOpaque), "DAMAGE_LOST": uint32(ocilayer.DamageLost),
+	"DAMAGE_NOT_OPAQUE":          uint32(ocilayer.DamageNotOpaque),
+	"DAMAGE_MISSING_WHITEOUT":    uint32(ocilayer.DamageMissingWhiteout),
+	"DAMAGE_UNEXPECTED_WHITEOUT": uint32(ocilayer.DamageUnexpectedWhiteout),
+	"DAMAGE_MISSING":             uint32(ocilayer.DamageMissing), "DAMAGE_UNEXPECTED": uint32(ocilayer.DamageUnexpected),
+	"DAMAGE_DIFFERS": uint32(ocilayer.DamageDiffers), "DAMAGE_SUSPECT": uint32(ocilayer.DamageSuspect),
+
 	"DEVICES_CREATE": uint32(ocilayer.DevicesCreate), "DEVICES_SKIP": uint32(ocilayer.DevicesSkip),
 
 	"ENTRY_FILE": uint32(ocilayer.EntryFile), "ENTRY_DIRECTORY": uint32(ocilayer.EntryDirectory),
@@ -53,6 +60,9 @@ var constants = map[string]uint32{
 	"MODE_OVERLAY_USERXATTR": uint32(ocilayer.ModeOverlayUserXattr),
 
 	"OWNERS_KEEP": 0, "OWNERS_MAP": 1, "OWNERS_IGNORE": 2,
+
+	"REPAIR_NONE": uint32(ocilayer.RepairNone), "REPAIR_MARKS": uint32(ocilayer.RepairMarks),
+	"REPAIR_LIVE": uint32(ocilayer.RepairLive),
 
 	"SKIP_TRUSTED_XATTR": uint32(ocilayer.SkipTrustedXattr), "SKIP_OVERLAY_XATTR": uint32(ocilayer.SkipOverlayXattr),
 	"SKIP_XATTR_ON_SPECIAL":  uint32(ocilayer.SkipXattrOnSpecial),
@@ -141,7 +151,7 @@ func TestAllOfTheHeaderIsBound(t *testing.T) {
 	for _, s := range structs {
 		for _, field := range regexp.MustCompile(`(?m)^  [a-z][^;\n]*[ *](\w+);`).FindAllStringSubmatch(s[2], -1) {
 			// Of the options, of what callbacks are shown, and of ranges, which are a literal.
-			wants(field[1], `(\b(to|e|p|w|f)\.|options->)`+field[1]+`\b|\b`+field[1]+`:`)
+			wants(field[1], `(\b(to|e|p|w|f|d)\.|options->)`+field[1]+`\b|\b`+field[1]+`:`)
 			fields++
 		}
 	}

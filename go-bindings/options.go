@@ -38,6 +38,21 @@ const (
 	SyncFilesystem Sync = 2
 )
 
+// Repair says what an audit does about the opaque marks that it finds wrong. No file is ever removed or
+// changed.
+type Repair uint32
+
+const (
+	// RepairNone changes nothing: the findings are what a repair would act on.
+	RepairNone Repair = 0
+	// RepairMarks removes them after all was looked at, and writes the whiteouts that are missing below
+	// them, since what the layer deletes would show again; EBUSY, with nothing removed, if an overlay
+	// mount of this machine uses one of the directories.
+	RepairMarks Repair = 1
+	// RepairLive removes them also below live mounts, which show it when they are mounted anew.
+	RepairLive Repair = 2
+)
+
 type owners uint32
 
 const (
@@ -158,6 +173,7 @@ type options struct {
 	blobDigest  string
 	diffID      string
 	threads     uint32
+	repair      Repair
 	limits      Limits
 	owners      owners
 	uids, gids  []IDRange
@@ -213,6 +229,9 @@ func WithDevices(devices Devices) Option { return func(o *options) { o.devices =
 
 // WithSync says what is on disk when Unpack returns; SyncNone is the default.
 func WithSync(sync Sync) Option { return func(o *options) { o.sync = sync } }
+
+// WithRepair says what [Audit] and [AuditDirectories] do about marks that they find wrong.
+func WithRepair(repair Repair) Option { return func(o *options) { o.repair = repair } }
 
 // WithFilter asks about each entry, whiteouts and opaque markers too, whether to apply it. An error
 // ends the unpack and comes back from it. The filter runs on the goroutine that called Unpack; it may

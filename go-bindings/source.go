@@ -18,6 +18,10 @@ import (
 
 // open makes the native source that suits r best.
 func (c *call) open(r io.Reader) error {
+	if r == nil {
+		return refused(c.op, errors.New("no reader"))
+	}
+	c.reader = r
 	if content, ok := inMemory(r); ok {
 		return c.openMemory(content)
 	}

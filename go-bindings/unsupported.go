@@ -20,6 +20,16 @@ func Scan(_ context.Context, _ io.Reader, _ func(Finding) error, _ ...Option) (*
 	return nil, errors.ErrUnsupported
 }
 
+// Audit needs cgo and Linux; without them it returns [errors.ErrUnsupported].
+func Audit(_ context.Context, _ []AuditLayer, _ func(Damage) error, _ ...Option) (*AuditReport, error) {
+	return nil, errors.ErrUnsupported
+}
+
+// AuditDirectories needs cgo and Linux; without them it returns [errors.ErrUnsupported].
+func AuditDirectories(_ context.Context, _ []string, _ func(Damage) error, _ ...Option) (*AuditReport, error) {
+	return nil, errors.ErrUnsupported
+}
+
 // CheckOverlayOpaquePropagation needs cgo and Linux; without them it returns [errors.ErrUnsupported].
 func CheckOverlayOpaquePropagation(_ context.Context, _ string) (*Check, error) {
 	return nil, errors.ErrUnsupported

@@ -57,6 +57,50 @@ typedef enum ocilayer_copy_up {
 } ocilayer_copy_up;
 
 /**
+ * Values of ocilayer_damage.kind: how a directory is not what its layer makes it. More may come.
+ */
+typedef enum ocilayer_damage_kind {
+  /**
+   * The directory is opaque and should not be: what the lower layers have in it is hidden.
+   */
+  OCILAYER_DAMAGE_WRONGLY_OPAQUE = 1,
+  /**
+   * A name of a lower layer, whose directory is the detail, that a wrong mark hides.
+   */
+  OCILAYER_DAMAGE_LOST = 2,
+  /**
+   * The directory should be opaque and is not: what the lower layers have in it shows.
+   */
+  OCILAYER_DAMAGE_NOT_OPAQUE = 3,
+  /**
+   * A name that the layer deletes is not deleted.
+   */
+  OCILAYER_DAMAGE_MISSING_WHITEOUT = 4,
+  /**
+   * A name is deleted that the layer does not delete.
+   */
+  OCILAYER_DAMAGE_UNEXPECTED_WHITEOUT = 5,
+  /**
+   * The layer has an entry of this name, the directory does not.
+   */
+  OCILAYER_DAMAGE_MISSING = 6,
+  /**
+   * The directory has this name, the layer does not.
+   */
+  OCILAYER_DAMAGE_UNEXPECTED = 7,
+  /**
+   * The entry is another one than the layer's; the detail says in what.
+   */
+  OCILAYER_DAMAGE_DIFFERS = 8,
+  /**
+   * Without layers to compare with: an opaque mark where a lower layer, whose directory is the
+   * detail, has one as well. The defect makes such marks, but so does deleting and making a
+   * directory twice.
+   */
+  OCILAYER_DAMAGE_SUSPECT = 9,
+} ocilayer_damage_kind;
+
+/**
  * Values of ocilayer_options.devices: what becomes of block and character devices.
  */
 typedef enum ocilayer_devices {
@@ -241,6 +285,26 @@ typedef enum ocilayer_owners {
 } ocilayer_owners;
 
 /**
+ * What an audit does about the opaque marks that it finds wrong. No file is ever removed or changed.
+ */
+typedef enum ocilayer_repair {
+  /**
+   * Nothing: the findings are what a repair would act on.
+   */
+  OCILAYER_REPAIR_NONE = 0,
+  /**
+   * Removes them after all was looked at, and writes the whiteouts that are missing below them,
+   * since what the layer deletes would show again; -EBUSY, with nothing removed, if an overlay mount of
+   * this machine uses one of the directories.
+   */
+  OCILAYER_REPAIR_MARKS = 1,
+  /**
+   * Removes them also below live mounts, which show it when they are mounted anew.
+   */
+  OCILAYER_REPAIR_LIVE = 2,
+} ocilayer_repair;
+
+/**
  * Why something in the layer was left out. More reasons may come.
  */
 typedef enum ocilayer_skip_reason {
@@ -318,6 +382,12 @@ typedef enum ocilayer_verdict {
    */
   OCILAYER_VERDICT_NOT_AFFECTED = 2,
 } ocilayer_verdict;
+
+/**
+ * What an audit comes to. All accessors take NULL for "nothing was found". Threads may share one.
+ * Strings belong to the report and live as long.
+ */
+typedef struct ocilayer_audit_report ocilayer_audit_report;
 
 /**
  * A token that ends every unpack whose options name it, once and for good.
@@ -707,6 +777,61 @@ typedef struct ocilayer_finding {
  * ocilayer_scan. It must return: no longjmp, no C++ exception.
  */
 typedef int (*ocilayer_finding_fn)(void *userdata, const struct ocilayer_finding *finding);
+
+/**
+ * A layer and the directory that it was unpacked to.
+ */
+typedef struct ocilayer_audit_layer {
+  struct ocilayer_source *source;
+  const char *directory;
+} ocilayer_audit_layer;
+
+/**
+ * One thing that an audit found. Names are bytes as they stand on disk; a NUL follows them.
+ *
+ * Later versions add fields at the end; @size tells which ones this library fills.
+ */
+typedef struct ocilayer_damage {
+  size_t size;
+  /**
+   * The layer's directory, as the caller named it.
+   */
+  const char *directory;
+  size_t directory_length;
+  /**
+   * Below that directory; empty for the directory itself.
+   */
+  const char *path;
+  size_t path_length;
+  /**
+   * As the kind says, else empty.
+   */
+  const char *detail;
+  size_t detail_length;
+  /**
+   * The kind in a few words, for people.
+   */
+  const char *message;
+  /**
+   * One of OCILAYER_DAMAGE_*. More may come.
+   */
+  uint32_t kind;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+} ocilayer_damage;
+
+/**
+ * Called for each finding, layer by layer from the bottom.
+ *
+ * Returns 0 to go on, or a negative errno, which ends the audit before anything is repaired and
+ * becomes its result. Anything else is -EINVAL.
+ *
+ * @damage and all it points to are borrowed until return. It runs only on the thread that called.
+ * It must return: no longjmp, no C++ exception.
+ */
+typedef int (*ocilayer_damage_fn)(void *userdata, const struct ocilayer_damage *damage);
 
 #ifdef __cplusplus
 extern "C" {
@@ -1244,6 +1369,93 @@ const char *ocilayer_scan_report_json(const struct ocilayer_scan_report *report)
  * Not while another thread is in a call with it.
  */
 void ocilayer_scan_report_free(struct ocilayer_scan_report *report);
+
+/**
+ * Compare unpacked layers, bottom first, with the layers themselves: directories that are opaque
+ * and should not be, with all that they hide; those that should be and are not; whiteouts missing
+ * or too many; entries missing, too many, or other ones. A mark that hides nothing is not told of.
+ *
+ * Of @options (NULL for the defaults) mode, threads, cancel and the limits count: with
+ * OCILAYER_MODE_OVERLAY_USERXATTR the marks are `user.overlay.*`, else `trusted.overlay.*`.
+ * @repair is one of OCILAYER_REPAIR_*.
+ *
+ * Returns 0, or a negative errno with *error set. Damage is no error. -EINVAL and -E2BIG for
+ * arguments, -ECANCELED when cancelled, -EBUSY when a repair is refused because of a mount,
+ * -ENOTRECOVERABLE for a defect in this library, what a callback returned, what unpack_layer
+ * answers to a layer that it refuses, and what reading a source or a directory answered.
+ *
+ * All pointers are borrowed until return. The sources are used up as soon as the other arguments
+ * are accepted, and stay the caller's to free. @callback may be NULL; @userdata is handed to it.
+ * *report (may be NULL) belongs to the caller, who frees it with ocilayer_audit_report_free: it is
+ * NULL on failure. *error (may be NULL) is written on failure only and freed with
+ * ocilayer_error_free.
+ *
+ * Memory holds the names of one layer at a time, and no content. Any number of threads may audit
+ * at once, each with its own sources. The callback runs on the calling thread. Worker threads end
+ * before this returns and take no signals.
+ */
+int ocilayer_audit(const struct ocilayer_audit_layer *layers,
+                   size_t layers_count,
+                   const struct ocilayer_options *options,
+                   uint32_t repair,
+                   ocilayer_damage_fn callback,
+                   void *userdata,
+                   struct ocilayer_audit_report **report,
+                   struct ocilayer_error **error);
+
+/**
+ * The same without the layers, of which only suspicion can come: OCILAYER_DAMAGE_SUSPECT for each
+ * opaque mark that repeats one of a lower layer. @directories are topmost first, as in overlay's
+ * lowerdir, paths that end with a NUL. A repair removes all marks that are told of.
+ *
+ * Everything else is as for ocilayer_audit.
+ */
+int ocilayer_audit_directories(const char *const *directories,
+                               size_t directories_count,
+                               const struct ocilayer_options *options,
+                               uint32_t repair,
+                               ocilayer_damage_fn callback,
+                               void *userdata,
+                               struct ocilayer_audit_report **report,
+                               struct ocilayer_error **error);
+
+/**
+ * Whether there is damage: a finding of any kind but OCILAYER_DAMAGE_SUSPECT.
+ */
+bool ocilayer_audit_report_damaged(const struct ocilayer_audit_report *report);
+
+/**
+ * How many findings there were of a kind, one of OCILAYER_DAMAGE_*; 0 for a kind that this library
+ * does not know.
+ */
+uint64_t ocilayer_audit_report_count(const struct ocilayer_audit_report *report, uint32_t kind);
+
+/**
+ * Layers that were looked at.
+ */
+uint64_t ocilayer_audit_report_layers(const struct ocilayer_audit_report *report);
+
+/**
+ * Marks that a repair removed.
+ */
+uint64_t ocilayer_audit_report_repaired(const struct ocilayer_audit_report *report);
+
+/**
+ * Whiteouts that a repair wrote where such a mark had hidden what the layer deletes.
+ */
+uint64_t ocilayer_audit_report_whiteouts(const struct ocilayer_audit_report *report);
+
+/**
+ * The report as one JSON object; NULL for NULL.
+ */
+const char *ocilayer_audit_report_json(const struct ocilayer_audit_report *report);
+
+/**
+ * Free a report and all that was got from it; NULL does nothing.
+ *
+ * Not while another thread is in a call with it.
+ */
+void ocilayer_audit_report_free(struct ocilayer_audit_report *report);
 
 #ifdef __cplusplus
 }  // extern "C"

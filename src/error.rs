@@ -190,6 +190,7 @@ impl Cause {
                 | OptionsError::Lower { errno, .. }
                 | OptionsError::Upper { errno, .. },
             ) => (K::InvalidArgument, *errno),
+            Cause::Options(OptionsError::Live { .. }) => (K::InvalidArgument, Errno::BUSY),
             Cause::Options(_) => (K::InvalidArgument, Errno::INVAL),
             Cause::Source(SourceError::Callback(errno)) => (K::Callback, *errno),
             Cause::Source(SourceError::Cancelled) | Cause::Cancelled => {

@@ -32,6 +32,7 @@
 #![deny(unsafe_code)]
 
 mod apply;
+mod audit;
 mod cancel;
 mod capi;
 mod decompress;
@@ -54,6 +55,8 @@ pub mod tar;
 mod unpack;
 
 pub use apply::ApplyError;
+pub use audit::{AuditLayer, AuditObserver, AuditOptions, AuditReport, Damage, DamageKind};
+pub use audit::{OverlayMount, audit, audit_directories, overlay_mounts};
 pub use cancel::Cancel;
 pub use decompress::DecompressError;
 pub use digest::{Algorithm, Digest, DigestError, ParseDigestError};

@@ -126,6 +126,10 @@ pub enum OptionsError {
     TooManyLowers,
     #[error("root {}: {errno}", path.display())]
     Root { path: PathBuf, errno: rustix::io::Errno },
+    #[error("{} is in use by the overlay mount {}", path.display(), mount_point.display())]
+    Live { path: PathBuf, mount_point: PathBuf },
+    #[error("mounts of this machine: {0}")]
+    Mounts(String),
     #[error("owner ranges that overlap or pass the last id")]
     Ranges,
     #[error("zstd window of 2^{0} bytes: 2^10 to 2^31 are possible")]

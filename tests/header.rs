@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 /// In the order in which a reader of the header needs them.
-const NOUNS: [&str; 11] = [
+const NOUNS: [&str; 12] = [
     "version", "error", "cancel", "source", "observer", "options", "skipped", "report", "unpack",
-    "check", "scan",
+    "check", "scan", "audit",
 ];
 
 fn generate() -> String {

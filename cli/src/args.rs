@@ -12,9 +12,9 @@ use crate::values;
 const EXIT_STATUS: &str = "\
 Exit status:
   0  done; for `check`: not affected
-  1  failed; for `check`: affected; for `scan`: unpack would refuse something
+  1  failed; for `check`: affected; for `scan`: unpack would refuse something; for `audit`: damage
   2  the command line makes no sense
-  3  `check` only: this machine could not tell
+  3  for `check`: this machine could not tell; for `audit`: suspects only
 
 Examples:
   A root file system from an image's layers, bottom first:
@@ -71,6 +71,7 @@ pub enum Command {
     Unpack(Box<Unpack>),
     Check(Check),
     Scan(Box<Scan>),
+    Audit(Box<Audit>),
 }
 
 /// Applies one layer to a directory.
@@ -216,6 +217,59 @@ pub struct Scan {
 
     #[command(flatten)]
     pub limits: Limits,
+}
+
+const AUDIT_NOTES: &str = "\
+With --layer the answer is exact: each directory is compared with the layer that it was unpacked
+from, and what a wrong mark hides is listed by name. Without the layers only suspicion can come: a
+mark that repeats one of a lower layer may be the kernel's doing, or an image's. --repair removes
+wrong marks after all was listed, never a file, and asks for --live where a mount is using a directory.
+
+Exit status: 0 clean, 1 damage found or failed, 2 usage, 3 suspects only. The same with --repair;
+a second run then finds nothing.
+
+Examples:
+  ocilayer audit --layer base.tar.gz=layers/1 --layer app.tar.zst=layers/2
+  ocilayer audit --repair --layer base.tar.gz=layers/1 --layer app.tar.zst=layers/2
+  ocilayer audit layers/2:layers/1
+  ocilayer audit --mounts --json";
+
+/// Finds what the overlayfs defect and other accidents did to unpacked layers.
+#[derive(Debug, Args)]
+#[command(after_long_help = AUDIT_NOTES)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub struct Audit {
+    /// The layers' directories, topmost first as in overlay's lowerdir: looks for suspects only.
+    #[arg(value_name = "DIR[:DIR…]", group = "what")]
+    pub directories: Option<OsString>,
+
+    /// A layer and the directory that it was unpacked to. Once for each layer, bottom first.
+    #[arg(long = "layer", value_name = "BLOB=DIR", group = "what")]
+    pub layers: Vec<OsString>,
+
+    /// Every overlay mount of this machine: looks for suspects only.
+    #[arg(long, group = "what")]
+    pub mounts: bool,
+
+    /// Removes the marks that were listed as wrong, or as suspect.
+    #[arg(long)]
+    pub repair: bool,
+
+    /// Repairs also what a mount is using. The mount shows it when it is made anew.
+    #[arg(long, requires = "repair")]
+    pub live: bool,
+
+    /// The marks are user.overlay.*, as for mounts with the option userxattr.
+    #[arg(long, conflicts_with = "mounts")]
+    pub userxattr: bool,
+
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = values::threads)]
+    #[arg(help = format!("Worker threads, at most {MAX_THREADS}; 0 chooses by the number of CPUs"))]
+    pub threads: usize,
+
+    /// Prints a line of JSON for each finding, and one with the report.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Refusals of layers that want too much. The defaults are above every real image.

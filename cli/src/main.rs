@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod audit;
 mod check;
 mod image;
 mod progress;
@@ -32,6 +33,9 @@ pub enum Exit {
 impl Exit {
     /// What `check` answers when the kernel has the bug.
     pub const AFFECTED: Exit = Exit::Failed;
+
+    /// What `audit` answers when it found nothing certain.
+    pub const SUSPECTS: Exit = Exit::CannotTell;
 }
 
 fn main() -> ExitCode {
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
             Command::Unpack(arguments) => unpack::run(&arguments),
             Command::Check(arguments) => check::run(&arguments),
             Command::Scan(arguments) => scan::run(&arguments),
+            Command::Audit(arguments) => audit::run(&arguments),
         },
         Err(answer) if !answer.use_stderr() => print_help(&answer),
         Err(wrong) => {

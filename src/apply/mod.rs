@@ -12,7 +12,7 @@ mod parents;
 mod remove;
 mod upper;
 mod whiteout;
-mod xattr;
+pub(crate) mod xattr;
 
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -8,6 +8,7 @@
 #![allow(non_camel_case_types)]
 
 mod argument;
+mod audit;
 mod cancel;
 mod check;
 mod error;

@@ -26,13 +26,12 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::options::{Lowers, Mode, Options, OptionsError};
 
-pub(crate) use open::open_child;
+pub(crate) use open::{Opener, open_child};
 pub(crate) use path::{AboveRoot, CleanPath, Component, Unclean};
 pub(crate) use tree::{Below, Dir, DirId, Tree};
 pub(crate) use walk::{Step, View, Walk};
 
 use fds::{Fds, LayerIndex};
-use open::Opener;
 
 /// A failed system call on the way to a directory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

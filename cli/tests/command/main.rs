@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ocilayer` as a user runs it: statuses, what is printed where, signals.
 
+mod audit;
 mod check;
 mod common;
 mod scan;

@@ -12,6 +12,7 @@ use crate::Result;
 use crate::layers::{LAYERS, apply_naively, archive, verdict};
 use crate::machine::ANSWER;
 use crate::mounts::Mount;
+use crate::operator;
 
 /// Never returns: the kernel panics if its first process ends.
 pub fn main() -> ! {
@@ -27,7 +28,7 @@ pub fn main() -> ! {
     unreachable!("the machine is off")
 }
 
-fn answer(question: &str, answer: &str) {
+pub fn answer(question: &str, answer: &str) {
     println!("{ANSWER}{question} = {answer}");
 }
 
@@ -42,7 +43,9 @@ fn ask() -> Result<()> {
 
     answer("check, as root", &check(&disk)?);
     answer("check, in a user namespace", &check_in_user_namespace(&base, &disk)?);
-    answer("overlay mounts, as containerd 1.2 did", &as_containerd_did(&fresh(&disk, "naive")?)?);
+    let damaged = fresh(&disk, "layers")?;
+    answer("overlay mounts, as containerd 1.2 did", &as_containerd_did(&damaged)?);
+    operator::find_and_repair(&base.join("ocilayer"), &damaged)?;
     for (question, mode, options) in [
         ("unpack --mode overlay", Mode::Overlay, ""),
         ("unpack --mode overlay-userxattr", Mode::OverlayUserxattr, ",userxattr"),

@@ -6,6 +6,7 @@ use std::fs::{self, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::Result;
 use crate::common::archive::{self, Entry};
@@ -89,6 +90,13 @@ pub fn apply_naively(layer: &[Item], root: &Path) -> Result<()> {
                 remove(&root.join(path))?;
                 fs::create_dir_all(root.join(path))?;
             }
+        }
+    }
+    // Last, for a directory's time changes with what is made in it.
+    for item in layer {
+        if let Dir(path, _) | File(path, _) = *item {
+            let at = std::fs::File::open(root.join(path))?;
+            at.set_modified(UNIX_EPOCH + Duration::from_secs(archive::MTIME.unsigned_abs()))?;
         }
     }
     Ok(())

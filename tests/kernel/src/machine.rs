@@ -22,6 +22,8 @@ const AFTERWARDS: Duration = Duration::from_secs(5);
 const DISK: u64 = 64 << 20;
 /// Before each answer on the console.
 pub const ANSWER: &str = "answer: ";
+/// Before each line of what an operator sees.
+pub const SESSION: &str = "session: ";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bug {
@@ -63,6 +65,11 @@ impl Machine {
         }
         let console = console(&mut command(linux, dir, bug))?;
         Ok(Machine { bug, console })
+    }
+
+    /// What an operator sees in it.
+    pub fn session(&self) -> impl Iterator<Item = &str> {
+        self.console.lines().filter_map(|line| line.strip_prefix(SESSION))
     }
 
     /// What the guest answered to one question.

@@ -8,6 +8,7 @@ mod guest;
 mod layers;
 mod machine;
 mod mounts;
+mod operator;
 
 #[path = "../../common"]
 mod common {
@@ -24,7 +25,7 @@ use machine::{Bug, Machine};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// What each question must be answered on the sound kernel, and on the affected one.
-const EXPECTED: [(&str, &str, &str); 9] = [
+const EXPECTED: [(&str, &str, &str); 16] = [
     ("check, as root", "not affected", "affected by create, metadata, rename"),
     ("check, in a user namespace", "not affected", "affected by create, metadata"),
     (
@@ -32,6 +33,25 @@ const EXPECTED: [(&str, &str, &str); 9] = [
         "nothing lost",
         "lost: srv/app/conf/four srv/app/conf/two srv/app/two srv/log/d",
     ),
+    ("ocilayer check", "exit status 0", "exit status 1"),
+    ("ocilayer scan", "exit status 0", "exit status 0"),
+    (
+        "ocilayer audit, directories only",
+        "exit status 0; 5:4:3:2:1: 5 layers: clean",
+        "exit status 3; 5:4:3:2:1: 5 layers: suspect mark 4",
+    ),
+    (
+        "ocilayer audit",
+        "exit status 0; 5 layers: clean",
+        "exit status 1; 5 layers: wrongly opaque 4, lost 11, missing whiteout 1",
+    ),
+    (
+        "ocilayer audit --repair",
+        "exit status 0; 5 layers: clean",
+        "exit status 1; removed 4 marks, wrote 1 whiteout; mount the layers anew to see it",
+    ),
+    ("ocilayer audit, again", "exit status 0; 5 layers: clean", "exit status 0; 5 layers: clean"),
+    ("after the repair", "nothing lost", "nothing lost"),
     ("unpack --mode overlay", "nothing lost", "nothing lost"),
     ("unpack --mode overlay-userxattr", "nothing lost", "nothing lost"),
     (
@@ -77,6 +97,8 @@ fn main() -> Result<ExitCode> {
             }
         }
     }
+    println!("--- an operator's session on the kernel {}", affected.bug.describe());
+    affected.session().for_each(|line| println!("{line}"));
     if failed {
         for machine in [&sound, &affected] {
             println!("--- console of the kernel {}\n{}", machine.bug.describe(), machine.console);

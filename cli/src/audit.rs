@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `ocilayer audit`.
+
+use std::ffi::OsStr;
+use std::io::{self, BufWriter, Write, stdout};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use indicatif::HumanCount;
+use ocilayer::{
+    AuditLayer, AuditObserver, AuditOptions, AuditReport, Damage, DamageKind, Error, Source, audit,
+    audit_directories, overlay_mounts,
+};
+use rustix::io::Errno;
+use serde_json::json;
+
+use crate::args;
+use crate::summary::quoted;
+use crate::unpack::{self, Refusal};
+use crate::{Exit, complain, output_failed, signals, values};
+
+pub fn run(arguments: &args::Audit) -> Exit {
+    let cancel = match signals::cancel_on_interrupt() {
+        Ok(cancel) => cancel,
+        Err(error) => {
+            complain(Refusal::Signals(error));
+            return Exit::Failed;
+        }
+    };
+    let options = AuditOptions {
+        userxattr: arguments.userxattr,
+        repair: arguments.repair,
+        repair_live: arguments.live,
+        threads: arguments.threads,
+        cancel: Some(cancel),
+        ..AuditOptions::default()
+    };
+    let printer = Printer { out: BufWriter::new(stdout().lock()), json: arguments.json };
+    let mut audits = Audits { options, printer, damaged: false, suspected: false, failed: false };
+    let done = match arguments {
+        args::Audit { mounts: true, .. } => audits.mounts(),
+        args::Audit { directories: Some(list), .. } => match values::lower_directories(list) {
+            Ok(directories) => audits.stack(&list.to_string_lossy(), &directories),
+            Err(reason) => {
+                complain(format_args!("{}: {reason}", list.display()));
+                return Exit::Usage;
+            }
+        },
+        _ => match arguments.layers.iter().map(|pair| split(pair)).collect() {
+            Some(pairs) => audits.layers(pairs),
+            None => {
+                complain("--layer needs BLOB=DIRECTORY");
+                return Exit::Usage;
+            }
+        },
+    };
+    match done.and_then(|()| audits.printer.out.flush()) {
+        Err(error) => output_failed(&error),
+        Ok(()) if audits.failed || audits.damaged => Exit::Failed,
+        Ok(()) if audits.suspected => Exit::SUSPECTS,
+        Ok(()) => Exit::Done,
+    }
+}
+
+fn split(pair: &OsStr) -> Option<(PathBuf, PathBuf)> {
+    let bytes = pair.as_bytes();
+    let at = bytes.iter().position(|byte| *byte == b'=')?;
+    let (blob, directory) = (&bytes[..at], &bytes[at + 1..]);
+    let path = |bytes| PathBuf::from(OsStr::from_bytes(bytes));
+    (!blob.is_empty() && !directory.is_empty()).then(|| (path(blob), path(directory)))
+}
+
+/// All that was asked for, one stack after the other. The errors are those of standard output.
+struct Audits<'o> {
+    options: AuditOptions,
+    printer: Printer<'o>,
+    damaged: bool,
+    suspected: bool,
+    failed: bool,
+}
+
+impl Audits<'_> {
+    fn layers(&mut self, pairs: Vec<(PathBuf, PathBuf)>) -> io::Result<()> {
+        let layers = pairs
+            .into_iter()
+            .map(|(blob, directory)| AuditLayer { source: Source::path(blob), directory })
+            .collect();
+        let mut telling = Telling { printer: &mut self.printer, failed: None };
+        let result = audit(layers, &self.options, &mut telling);
+        let failed = telling.failed;
+        self.end(None, result, failed)
+    }
+
+    fn stack(&mut self, name: &str, directories: &[PathBuf]) -> io::Result<()> {
+        let mut telling = Telling { printer: &mut self.printer, failed: None };
+        let result = audit_directories(directories, &self.options, &mut telling);
+        let failed = telling.failed;
+        self.end(Some(name), result, failed)
+    }
+
+    fn mounts(&mut self) -> io::Result<()> {
+        let mounts = match overlay_mounts() {
+            Ok(mounts) => mounts,
+            Err(error) => {
+                self.failed = true;
+                complain(format_args!("mounts of this machine: {error}"));
+                return Ok(());
+            }
+        };
+        for mount in mounts {
+            self.options.userxattr = mount.userxattr;
+            self.stack(&mount.mount_point.to_string_lossy(), &mount.layers())?;
+        }
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        name: Option<&str>,
+        result: ocilayer::Result<AuditReport>,
+        output: Option<io::Error>,
+    ) -> io::Result<()> {
+        if let Some(error) = output {
+            return Err(error);
+        }
+        match result {
+            Ok(report) => {
+                self.damaged |= report.is_damaged();
+                self.suspected |= report.count(DamageKind::Suspect) > 0;
+                self.printer.end(name, &report)
+            }
+            Err(error) => {
+                self.failed = true;
+                complain(in_place(name, &error));
+                self.printer.failure(name, &error)
+            }
+        }
+    }
+}
+
+fn in_place(name: Option<&str>, error: &Error) -> String {
+    match name {
+        Some(name) => format!("{}: {error}", name.escape_debug()),
+        None => error.to_string(),
+    }
+}
+
+/// Prints findings as they come.
+struct Telling<'t, 'o> {
+    printer: &'t mut Printer<'o>,
+    failed: Option<io::Error>,
+}
+
+impl AuditObserver for Telling<'_, '_> {
+    fn damage(&mut self, damage: &Damage) -> Result<(), Errno> {
+        self.printer.damage(damage).map_err(|error| {
+            self.failed = Some(error);
+            Errno::IO
+        })
+    }
+}
+
+struct Printer<'o> {
+    out: BufWriter<io::StdoutLock<'o>>,
+    json: bool,
+}
+
+/// Wide enough for every kind.
+const WIDTH: usize = 20;
+
+impl Printer<'_> {
+    fn damage(&mut self, damage: &Damage) -> io::Result<()> {
+        if self.json {
+            return writeln!(self.out, "{}", damage.to_json());
+        }
+        let directory = damage.directory.to_string_lossy();
+        let what = quoted(&damage.path, &damage.detail);
+        let kind = damage.kind.describe();
+        writeln!(self.out, "{kind:<WIDTH$} {} {what}", directory.escape_debug())
+    }
+
+    fn end(&mut self, name: Option<&str>, report: &AuditReport) -> io::Result<()> {
+        if self.json {
+            let report: serde_json::Value =
+                serde_json::from_str(&report.to_json()).expect("a report is JSON");
+            return writeln!(self.out, "{}", json!({ "audited": name, "report": report }));
+        }
+        let counts: Vec<_> = report
+            .damage
+            .iter()
+            .map(|(kind, count)| format!("{} {}", kind.describe(), HumanCount(*count)))
+            .collect();
+        let found = if counts.is_empty() { "clean".into() } else { counts.join(", ") };
+        let layers = if report.layers == 1 { "layer" } else { "layers" };
+        let name = name.map_or(String::new(), |name| format!("{}: ", name.escape_debug()));
+        writeln!(self.out, "{name}{} {layers}: {found}", report.layers)?;
+        if report.repaired == 0 {
+            return Ok(());
+        }
+        let marks = if report.repaired == 1 { "mark" } else { "marks" };
+        write!(self.out, "removed {} {marks}", report.repaired)?;
+        match report.whiteouts {
+            0 => {}
+            1 => write!(self.out, ", wrote 1 whiteout")?,
+            many => write!(self.out, ", wrote {many} whiteouts")?,
+        }
+        writeln!(self.out, "; mount the layers anew to see it")
+    }
+
+    fn failure(&mut self, name: Option<&str>, error: &Error) -> io::Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let error = unpack::failure(error)["error"].take();
+        writeln!(self.out, "{}", json!({ "audited": name, "error": error }))
+    }
+}

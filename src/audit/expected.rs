@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a layer says that its directory has: an index of its names, made in one pass. The content of
+//! files is compared as it streams past, and not kept.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{FileType, Mode as Permissions, OFlags, openat, readlinkat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::stack::{Level, Stack, failed, joined, split};
+use crate::entries::Sink;
+use crate::error::Result;
+use crate::flow::{Chunk, Flow};
+use crate::layer::{self, Action, Names, xattrs};
+use crate::options::Mode;
+use crate::tar::{Entry, Kind, Time};
+
+/// As the kernel allows in one path.
+const SYMLINKS_MAX: usize = 40;
+
+/// Names, each resolved: no component but the last is a symlink.
+#[derive(Default)]
+pub(super) struct Expected {
+    names: BTreeMap<Vec<u8>, Name>,
+}
+
+#[derive(Default)]
+pub(super) struct Name {
+    /// What an entry says; none for a directory that one only implies, or a whiteout.
+    pub(super) described: Option<Described>,
+    /// An entry is it or lies below it.
+    pub(super) claimed: bool,
+    pub(super) whiteout: bool,
+    /// What is below in lower layers must not show.
+    pub(super) opaque: bool,
+    pub(super) seen: bool,
+}
+
+pub(super) struct Described {
+    pub(super) kind: Kind,
+    pub(super) mode: u32,
+    pub(super) owner: (u32, u32),
+    pub(super) mtime: Time,
+    pub(super) size: u64,
+    /// Of a symlink as it is, of a hardlink resolved.
+    pub(super) link: Vec<u8>,
+    pub(super) device: (u32, u32),
+    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The file on disk has other content.
+    pub(super) content_differs: bool,
+}
+
+impl Name {
+    pub(super) fn is_deleted(&self) -> bool {
+        self.whiteout && !self.claimed
+    }
+}
+
+impl Expected {
+    pub(super) fn is_deleted(&self, path: &[u8]) -> bool {
+        self.names.get(path).is_some_and(Name::is_deleted)
+    }
+
+    pub(super) fn get_mut(&mut self, path: &[u8]) -> Option<&mut Name> {
+        self.names.get_mut(path)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Vec<u8>, &Name)> {
+        self.names.iter()
+    }
+
+    /// Whether nothing of the lower layers shows below this directory, by itself or one above it.
+    pub(super) fn is_covered(&self, path: &[u8]) -> bool {
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let covers =
+            |at: &[u8]| self.names.get(at).is_some_and(|name| name.opaque || name.is_deleted());
+        covers(b"") || ends.into_iter().any(|end| covers(&path[..end])) || covers(path)
+    }
+
+    fn name(&mut self, path: &[u8]) -> &mut Name {
+        // Not the entry API: it would want the key owned each time.
+        if !self.names.contains_key(path) {
+            self.names.insert(path.to_vec(), Name::default());
+        }
+        self.names.get_mut(path).expect("was just made")
+    }
+
+    /// An entry is here: all that is above it is there as well.
+    fn claim(&mut self, path: &[u8]) {
+        let mut end = path.len();
+        loop {
+            let name = self.name(&path[..end]);
+            if name.claimed && end != path.len() {
+                return;
+            }
+            name.claimed = true;
+            match path[..end].iter().rposition(|byte| *byte == b'/') {
+                Some(slash) => end = slash,
+                None if end > 0 => end = 0,
+                None => return,
+            }
+        }
+    }
+
+    /// A whiteout is here: the directories above it may be there for it, if there is something to hide.
+    fn delete(&mut self, path: &[u8]) {
+        let name = self.name(path);
+        name.whiteout = true;
+        name.opaque |= name.claimed;
+        let mut above = path;
+        while !above.is_empty() {
+            above = split(above).0;
+            self.name(above);
+        }
+    }
+
+    fn describe(&mut self, path: &[u8], described: Described) {
+        self.claim(path);
+        let is_dir = described.kind == Kind::Directory;
+        let name = self.name(path);
+        let was_other = name.described.as_ref().is_some_and(|old| old.kind != Kind::Directory);
+        // As after deleting and making it: docs/layer-semantics.md.
+        name.opaque = is_dir && (name.opaque || name.whiteout || was_other);
+        name.described = Some(described);
+        if !is_dir {
+            self.forget_below(path);
+        }
+    }
+
+    /// A directory of this layer that something else has replaced takes its content along.
+    fn forget_below(&mut self, path: &[u8]) {
+        let prefix = [path, b"/"].concat();
+        let below = (Bound::Excluded(prefix.clone()), Bound::Unbounded);
+        let doomed: Vec<_> = self
+            .names
+            .range(below)
+            .map(|(name, _)| name.clone())
+            .take_while(|name| name.starts_with(&prefix))
+            .collect();
+        for name in doomed {
+            self.names.remove(&name);
+        }
+    }
+}
+
+/// Reads one layer into its index.
+pub(super) struct Reading<'s, 'a> {
+    pub(super) flow: Flow<'s>,
+    pub(super) stack: &'a mut Stack,
+    pub(super) level: Level,
+    pub(super) mode: Mode,
+    pub(super) expected: Expected,
+    pub(super) names: Names,
+    /// The file that the entry's data is compared with.
+    pub(super) file: Option<Compared>,
+    /// The last parent as the archive has it, and where that is.
+    pub(super) parent: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+pub(super) struct Compared {
+    path: Vec<u8>,
+    file: Option<OwnedFd>,
+    differs: bool,
+    buffer: Vec<u8>,
+}
+
+impl Sink for Reading<'_, '_> {
+    fn next(&mut self) -> Result<Option<Chunk>> {
+        self.flow.next()
+    }
+
+    fn begin(&mut self, entry: &Entry) -> Result<()> {
+        self.file = None;
+        let mut names = std::mem::take(&mut self.names);
+        let done = self.meaning(entry, &mut names);
+        self.names = names;
+        done
+    }
+
+    fn data(&mut self, _: &Entry, at: u64, bytes: &[u8]) -> Result<()> {
+        let Some(compared) = &mut self.file else { return Ok(()) };
+        let Some(file) = &compared.file else { return Ok(()) };
+        if compared.differs {
+            return Ok(());
+        }
+        compared.buffer.resize(bytes.len(), 0);
+        let mut filled = 0;
+        while filled < bytes.len() {
+            let rest = &mut compared.buffer[filled..];
+            match retry_on_intr(|| rustix::io::pread(file, &mut *rest, at + filled as u64)) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(errno) => return Err(failed("pread", &compared.path, errno)),
+            }
+        }
+        compared.differs = compared.buffer[..filled] != *bytes;
+        Ok(())
+    }
+
+    fn end(&mut self, _: &Entry) -> Result<()> {
+        if let Some(compared) = self.file.take()
+            && let Some(described) = &mut self.expected.name(&compared.path).described
+        {
+            described.content_differs = compared.differs;
+        }
+        Ok(())
+    }
+}
+
+impl Reading<'_, '_> {
+    fn meaning(&mut self, entry: &Entry, names: &mut Names) -> Result<()> {
+        match layer::interpret(entry, self.mode, names)? {
+            Action::Skip(_) => {}
+            Action::Root => self.expected.describe(b"", described(entry, Vec::new())),
+            Action::Make { parent, name } => {
+                let path = self.place(parent, name.as_bytes())?;
+                self.expected.describe(&path, described(entry, entry.link.clone()));
+                if entry.kind == Kind::File {
+                    self.file = Some(self.compared(path)?);
+                }
+            }
+            Action::Link { parent, name, target: (target_parent, target) } => {
+                let path = self.place(parent, name.as_bytes())?;
+                let target = self.place(target_parent, target.as_bytes())?;
+                // A target in a lower layer is copied up, and has its name here, too.
+                self.expected.claim(&target);
+                self.expected.describe(&path, described(entry, target));
+            }
+            Action::Whiteout { parent, name } => {
+                let path = self.place(parent, name.as_bytes())?;
+                self.expected.delete(&path);
+            }
+            Action::Opaque { dir } => {
+                let dir = match dir {
+                    b"" => Vec::new(),
+                    dir => self.resolved(dir)?,
+                };
+                self.expected.claim(&dir);
+                self.expected.name(&dir).opaque = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, parent: &[u8], name: &[u8]) -> Result<Vec<u8>> {
+        if let Some((as_written, resolved)) = &self.parent
+            && as_written == parent
+        {
+            return Ok(joined(resolved, name));
+        }
+        let resolved = self.resolved(parent)?;
+        let path = joined(&resolved, name);
+        self.parent = Some((parent.to_vec(), resolved));
+        Ok(path)
+    }
+
+    /// A directory's path without symlinks, as the merged view of this layer and those below has it.
+    fn resolved(&mut self, path: &[u8]) -> Result<Vec<u8>> {
+        let mut rest: Vec<Vec<u8>> = parts(path).rev().map(<[u8]>::to_vec).collect();
+        let mut at = Vec::new();
+        let mut followed = 0;
+        while let Some(part) = rest.pop() {
+            if part == b".." {
+                at.truncate(split(&at).0.len());
+                continue;
+            }
+            let next = joined(&at, &part);
+            let Some(target) = self.symlink(&next)? else {
+                at = next;
+                continue;
+            };
+            followed += 1;
+            if followed > SYMLINKS_MAX {
+                return Err(failed("readlinkat", &next, Errno::LOOP));
+            }
+            if target.starts_with(b"/") {
+                at.clear();
+            }
+            rest.extend(parts(&target).rev().map(<[u8]>::to_vec));
+        }
+        Ok(at)
+    }
+
+    fn symlink(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>> {
+        if let Some(name) = self.expected.names.get(path) {
+            match &name.described {
+                Some(own) if own.kind == Kind::Symlink => return Ok(Some(own.link.clone())),
+                Some(own) if own.kind == Kind::Directory => return Ok(None),
+                _ => {}
+            }
+        }
+        let levels = (0..=self.level).rev();
+        for level in levels {
+            let Some(stat) = self.stack.stat(level, path)? else { continue };
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+                return Ok(None);
+            }
+            let (parent, name) = split(path);
+            let Some(dir) = self.stack.dir(level, parent)? else { return Ok(None) };
+            let target = readlinkat(&*dir, name, Vec::new());
+            let target = target.map_err(|errno| failed("readlinkat", path, errno))?;
+            return Ok(Some(target.into_bytes()));
+        }
+        Ok(None)
+    }
+
+    fn compared(&mut self, path: Vec<u8>) -> Result<Compared> {
+        let (parent, name) = split(&path);
+        let mut file = None;
+        if let Some(dir) = self.stack.dir(self.level, parent)? {
+            // Not blocking: a FIFO may stand in the file's place.
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+            let opened = retry_on_intr(|| openat(&*dir, name, flags, Permissions::empty()));
+            // What cannot be opened is no file or not there, which the walk will tell of.
+            file = opened.ok().filter(|fd| {
+                rustix::fs::fstat(fd).is_ok_and(|stat| {
+                    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+                })
+            });
+        }
+        Ok(Compared { path, file, differs: false, buffer: Vec::new() })
+    }
+}
+
+fn parts(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."))
+}
+
+fn described(entry: &Entry, link: Vec<u8>) -> Described {
+    let kept = |(name, _): &&(Vec<u8>, Vec<u8>)| xattrs::refusal(name, entry.kind).is_none();
+    Described {
+        kind: entry.kind,
+        mode: entry.mode,
+        owner: (entry.uid, entry.gid),
+        mtime: entry.mtime,
+        size: entry.size,
+        link,
+        device: entry.device,
+        xattrs: entry.xattrs.iter().filter(kept).cloned().collect(),
+        content_differs: false,
+    }
+}

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Unpacked layers against the layers they were unpacked from: what the overlayfs defect and other
+//! accidents did to them.
+//!
+//! ```text
+//! layer -> expected (an index of its names) -> compare (the directory on disk) -> damage -> repair
+//! ```
+
+mod compare;
+mod damage;
+mod expected;
+mod mounts;
+mod repair;
+mod report;
+mod stack;
+mod suspects;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, Scope};
+use std::time::Instant;
+
+use rustix::io::Errno;
+
+use crate::cancel::Cancel;
+use crate::desk::{self, Line, Serve};
+use crate::entries;
+use crate::error::{Cause, Result};
+use crate::flow::{Counters, Flow, Settings, defect};
+use crate::layer::Names;
+use crate::limits::Limits;
+use crate::observer::Progress;
+use crate::options::{Mode, Options};
+use crate::source::{Input, Source};
+use crate::sys;
+use crate::unpack::threads;
+
+use compare::Comparison;
+pub use damage::{Damage, DamageKind};
+use expected::{Expected, Reading};
+pub use mounts::{OverlayMount, overlay_mounts};
+pub use report::AuditReport;
+use stack::{Level, Stack};
+
+/// A layer and the directory that it was unpacked to.
+pub struct AuditLayer<'s> {
+    pub source: Source<'s>,
+    pub directory: PathBuf,
+}
+
+/// How to audit, and what to do about the damage.
+#[derive(Debug, Clone, Default)]
+pub struct AuditOptions {
+    /// Whether the marks are `user.overlay.*`, for mounts with the option userxattr, and not
+    /// `trusted.overlay.*`.
+    pub userxattr: bool,
+    /// Removes the wrong marks after all was looked at, and writes the whiteouts that are missing
+    /// below them: what the layer deletes would show again. Nothing else is ever changed.
+    pub repair: bool,
+    /// Repairs also what an overlay mount of this machine is using. Its view changes when it is
+    /// mounted anew.
+    pub repair_live: bool,
+    /// As for an unpack.
+    pub threads: usize,
+    pub limits: Limits,
+    /// Cancelling this from any thread ends the audit.
+    pub cancel: Option<Cancel>,
+}
+
+/// Callbacks of one audit. They run on the thread that called it, and only there.
+pub trait AuditObserver {
+    /// Called for each finding, layer by layer. An error ends the audit, before anything is
+    /// repaired.
+    fn damage(&mut self, _damage: &Damage) -> Result<(), Errno> {
+        Ok(())
+    }
+}
+
+/// Observes nothing; the report has the counts.
+impl AuditObserver for () {}
+
+/// Compares unpacked layers, bottom first, with the layers themselves.
+///
+/// Tells of each directory that is opaque and should not be, with all that it hides; of those that
+/// should be and are not; of whiteouts that are missing or too many; and of entries that are
+/// missing, too many, or other ones. A mark that hides nothing is not told of, nor is what overlayfs
+/// keeps for itself in a directory. Holes in sparse files are not read.
+///
+/// Memory holds the names of one layer at a time, no content, and the paths of wrong marks.
+///
+/// # Errors
+///
+/// Damage is no error. An [`Error`](crate::Error) says that a layer or directory could not be read, that unpack
+/// would refuse the layer, that a callback failed, or that a repair was refused because a mount uses
+/// a directory.
+pub fn audit(
+    layers: Vec<AuditLayer<'_>>,
+    options: &AuditOptions,
+    observer: &mut dyn AuditObserver,
+) -> Result<AuditReport> {
+    let begin = Instant::now();
+    let paths: Vec<PathBuf> = layers.iter().map(|layer| layer.directory.clone()).collect();
+    let mut found = Found::default();
+    let mut stack = Stack::open(&paths, options.mode())?;
+    refuse_live(&stack, options)?;
+    for (level, layer) in layers.into_iter().enumerate() {
+        stack = audit_layer(layer.source, stack, level, options, observer, &mut found)?;
+        found.report.layers += 1;
+    }
+    found.finish(&mut stack, options, begin)
+}
+
+/// The same without the layers, of which only suspicion can come: marks that repeat one of a lower
+/// layer. `directories` are topmost first, as in overlay's lowerdir. A repair removes them all.
+pub fn audit_directories(
+    directories: &[PathBuf],
+    options: &AuditOptions,
+    observer: &mut dyn AuditObserver,
+) -> Result<AuditReport> {
+    let begin = Instant::now();
+    let paths: Vec<PathBuf> = directories.iter().rev().cloned().collect();
+    let mut found = Found::default();
+    let mut stack = Stack::open(&paths, options.mode())?;
+    refuse_live(&stack, options)?;
+    let mut tell = |damage: Damage| observer.damage(&damage).map_err(Cause::Finding);
+    let mut teller = Teller { tell: &mut tell, found: &mut found.report, wrong: &mut found.wrong };
+    suspects::run(&mut stack, &mut teller)?;
+    found.report.layers = paths.len() as u64;
+    found.finish(&mut stack, options, begin)
+}
+
+fn refuse_live(stack: &Stack, options: &AuditOptions) -> Result<()> {
+    match options.repair && !options.repair_live {
+        true => repair::refuse_live(stack),
+        false => Ok(()),
+    }
+}
+
+impl AuditOptions {
+    fn mode(&self) -> Mode {
+        if self.userxattr { Mode::OverlayUserxattr } else { Mode::Overlay }
+    }
+
+    fn for_reading(&self) -> Options {
+        Options {
+            mode: self.mode(),
+            threads: self.threads,
+            limits: self.limits,
+            cancel: self.cancel.clone(),
+            ..Options::default()
+        }
+    }
+}
+
+/// What is known so far.
+#[derive(Default)]
+struct Found {
+    report: AuditReport,
+    wrong: Wrong,
+}
+
+impl Found {
+    fn finish(
+        mut self,
+        stack: &mut Stack,
+        options: &AuditOptions,
+        begin: Instant,
+    ) -> Result<AuditReport> {
+        if options.repair {
+            self.report.repaired = repair::remove_marks(stack, &self.wrong.marks)?;
+            self.report.whiteouts = repair::write_whiteouts(stack, &self.wrong.whiteouts)?;
+        }
+        self.report.seconds = begin.elapsed();
+        Ok(self.report)
+    }
+}
+
+/// What a repair acts on.
+#[derive(Default)]
+struct Wrong {
+    marks: Vec<(Level, Vec<u8>)>,
+    /// Below them, what the layer deletes and the kernel did not, since the mark hid it.
+    whiteouts: Vec<(Level, Vec<u8>)>,
+}
+
+/// Where findings go to.
+struct Teller<'t> {
+    tell: &'t mut dyn FnMut(Damage) -> Result<(), Cause>,
+    found: &'t mut AuditReport,
+    wrong: &'t mut Wrong,
+}
+
+impl Teller<'_> {
+    fn tell(
+        &mut self,
+        kind: DamageKind,
+        directory: &Path,
+        path: &[u8],
+        detail: &[u8],
+    ) -> Result<()> {
+        *self.found.damage.entry(kind).or_default() += 1;
+        let (path, detail) = (path.to_vec(), detail.to_vec());
+        Ok((self.tell)(Damage { kind, directory: directory.to_owned(), path, detail })?)
+    }
+}
+
+/// One layer; gives the stack back.
+fn audit_layer(
+    source: Source<'_>,
+    stack: Stack,
+    level: Level,
+    options: &AuditOptions,
+    observer: &mut dyn AuditObserver,
+    found: &mut Found,
+) -> Result<Stack> {
+    let reading = options.for_reading();
+    reading.check_scan()?;
+    let (input, feed) = source.open(reading.cancel.as_ref())?;
+    let counters = Arc::new(Counters::default());
+    let (line, desk) = desk::open(counters.clone(), input.size());
+    let mut caller = Caller { observer, failed: None };
+    let result = thread::scope(|scope| {
+        let run = Run { options: &reading, counters, line };
+        let worker = sys::spawn(scope, "ocilayer-audit", move || {
+            run.layer(scope, input, stack, level, found)
+        })
+        .map_err(Cause::Thread)?;
+        desk.serve(&mut caller, feed);
+        worker.join().unwrap_or_else(|panic| Err(defect(panic)))
+    });
+    match caller.failed {
+        // The worker was only told that nobody listens any more.
+        Some(errno) => Err(Cause::Finding(errno).into()),
+        None => result,
+    }
+}
+
+/// The thread that called.
+struct Caller<'o> {
+    observer: &'o mut dyn AuditObserver,
+    failed: Option<Errno>,
+}
+
+impl Serve<Damage> for Caller<'_> {
+    fn call(&mut self, damage: Damage) -> ControlFlow<()> {
+        match self.observer.damage(&damage) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(errno) => {
+                self.failed = Some(errno);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn progress(&mut self, _: &Progress) {}
+}
+
+/// One layer, on the thread that reads the archive.
+struct Run<'r> {
+    options: &'r Options,
+    counters: Arc<Counters>,
+    line: Line<Damage>,
+}
+
+impl<'r> Run<'r> {
+    fn layer<'s>(
+        self,
+        scope: &'s Scope<'s, '_>,
+        input: Input<'s>,
+        mut stack: Stack,
+        level: Level,
+        found: &mut Found,
+    ) -> Result<Stack> {
+        let settings = Settings::new(self.options, threads(self.options));
+        let flow = Flow::start(scope, input, &settings, self.counters.clone())?;
+        let mut reading = Reading {
+            flow,
+            stack: &mut stack,
+            level,
+            mode: self.options.mode,
+            expected: Expected::default(),
+            names: Names::default(),
+            file: None,
+            parent: None,
+        };
+        let read = entries::read(&self.options.limits, &mut reading);
+        let Reading { flow, expected, .. } = reading;
+        match read {
+            Ok(()) => flow.finish().map(drop)?,
+            Err(error) => {
+                flow.abandon();
+                return Err(error);
+            }
+        }
+        let mut tell = |damage| self.line.call(damage);
+        let mut teller =
+            Teller { tell: &mut tell, found: &mut found.report, wrong: &mut found.wrong };
+        Comparison::new(&mut stack, level, expected, &mut teller).run()?;
+        Ok(stack)
+    }
+}

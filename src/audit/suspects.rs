@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Layers' directories without the layers: marks that repeat one of a lower layer.
+
+use super::Teller;
+use super::damage::DamageKind;
+use super::stack::{Stack, bytes, is_dir, joined};
+use crate::error::Result;
+
+pub(super) fn run(stack: &mut Stack, teller: &mut Teller<'_>) -> Result<()> {
+    for level in 1..stack.len() {
+        let mut todo = vec![Vec::new()];
+        while let Some(dir) = todo.pop() {
+            for (name, stat) in stack.names(level, &dir)? {
+                if !is_dir(&stat) {
+                    continue;
+                }
+                let path = joined(&dir, &name);
+                if stack.is_marked(level, &path)? {
+                    for lower in (0..level).rev() {
+                        if stack.is_marked(lower, &path)? {
+                            teller.wrong.marks.push((level, path.clone()));
+                            let place = bytes(stack.path(lower));
+                            teller.tell(DamageKind::Suspect, stack.path(level), &path, &place)?;
+                            break;
+                        }
+                    }
+                }
+                todo.push(path);
+            }
+        }
+    }
+    Ok(())
+}
