@@ -80,6 +80,9 @@ func TestAuditFindsAndRepairsAWrongMark(t *testing.T) {
 	if err != nil || !slices.Equal(found, want) {
 		t.Fatalf("found %v, %v", found, err)
 	}
+	if !strings.Contains(report.JSON, ocilayer.DamageWronglyOpaque.String()) || !strings.Contains(report.JSON, ocilayer.DamageLost.String()) {
+		t.Errorf("other names in %s", report.JSON)
+	}
 	if !report.Damaged || report.Repaired != 1 || report.Damage[ocilayer.DamageLost] != 1 || !json.Valid([]byte(report.JSON)) {
 		t.Errorf("report: %+v", report)
 	}

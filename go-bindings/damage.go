@@ -36,6 +36,20 @@ const (
 // The last of them that this package knows, to ask the library how many there were of each.
 const lastDamage = DamageSuspect
 
+var damageNames = map[DamageKind]string{
+	DamageWronglyOpaque: "wrongly_opaque", DamageLost: "lost", DamageNotOpaque: "not_opaque",
+	DamageMissingWhiteout: "missing_whiteout", DamageUnexpectedWhiteout: "unexpected_whiteout",
+	DamageMissing: "missing", DamageUnexpected: "unexpected", DamageDiffers: "differs", DamageSuspect: "suspect",
+}
+
+// String is the kind's name in the library's JSON.
+func (k DamageKind) String() string {
+	if name, known := damageNames[k]; known {
+		return name
+	}
+	return fmt.Sprintf("kind %d", uint32(k))
+}
+
 // Damage is one thing that an audit found. Names are bytes as they stand on disk.
 type Damage struct {
 	Kind DamageKind

@@ -11,9 +11,10 @@ import (
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/diff"
-	"github.com/containerd/containerd/v2/core/images"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/layertype"
 )
 
 // remoteChunk is how much one read of the provider asks for. The content service opens a stream
@@ -41,7 +42,7 @@ func (a *applier) open(ctx context.Context, desc ocispec.Descriptor, config *dif
 		l.reader = bufio.NewReaderSize(content.NewReader(ra), remoteChunk)
 	}
 
-	if plainLayers[desc.MediaType] {
+	if layertype.IsPlain(desc.MediaType) {
 		// Only what can be checked is asked for: a store may know further algorithms.
 		if algorithm := desc.Digest.Algorithm(); algorithm == digest.SHA256 || algorithm == digest.SHA512 {
 			l.digest = desc.Digest
@@ -69,7 +70,7 @@ func (a *applier) file(ctx context.Context, desc ocispec.Descriptor, size int64)
 
 func (l *layer) process(ctx context.Context, mediaType string, config *diff.ApplyConfig) error {
 	stream := diff.NewProcessorChain(mediaType, l.reader)
-	for !plainLayers[stream.MediaType()] {
+	for !layertype.IsPlain(stream.MediaType()) {
 		next, err := diff.GetProcessor(ctx, stream, config.ProcessorPayloads)
 		if err != nil {
 			return fmt.Errorf("stream processor for %s: %w", stream.MediaType(), err)
@@ -93,20 +94,4 @@ func (l *layer) finish() error {
 		}
 	}
 	return nil
-}
-
-// plainLayers are the media types that ocilayer reads as they are. How such a blob is compressed
-// is told by its bytes, as containerd does: the names of docker's types have been wrong before.
-var plainLayers = map[string]bool{
-	ocispec.MediaTypeImageLayer:                     true,
-	ocispec.MediaTypeImageLayerGzip:                 true,
-	ocispec.MediaTypeImageLayerZstd:                 true,
-	ocispec.MediaTypeImageLayerNonDistributable:     true, //nolint:staticcheck // old images have them
-	ocispec.MediaTypeImageLayerNonDistributableGzip: true, //nolint:staticcheck // old images have them
-	ocispec.MediaTypeImageLayerNonDistributableZstd: true, //nolint:staticcheck // old images have them
-	images.MediaTypeDockerSchema2Layer:              true,
-	images.MediaTypeDockerSchema2LayerGzip:          true,
-	images.MediaTypeDockerSchema2LayerZstd:          true,
-	images.MediaTypeDockerSchema2LayerForeign:       true,
-	images.MediaTypeDockerSchema2LayerForeignGzip:   true,
 }

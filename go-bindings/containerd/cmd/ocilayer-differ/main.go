@@ -16,16 +16,19 @@ import (
 	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/differ"
 )
 
-// Exit statuses. The kernel check's are those of `ocilayer check`.
+// Exit statuses. Those of check and audit are those of `ocilayer check` and `ocilayer audit`.
 const (
 	exitFailed = 1
 	exitUsage  = 2
 	// exitUnknown is a kernel that could not be asked.
 	exitUnknown = 3
+	// exitSuspects is an audit that found nothing but suspects.
+	exitSuspects = 3
 )
 
 const usage = `Usage: ocilayer-differ [serve] [FLAGS]   serve containerd's diff service
        ocilayer-differ check [FLAGS]     check the kernel and containerd's configuration
+       ocilayer-differ audit [FLAGS]     compare snapshots with the layers that they were made of
 
 ocilayer-differ COMMAND --help tells the flags of a command.
 `
@@ -50,6 +53,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return serve(ctx, args, stderr)
 	case "check":
 		return check(ctx, args, stdout, stderr)
+	case "audit":
+		return auditSnapshots(ctx, args, stdout, stderr)
 	case "help":
 		fmt.Fprint(stdout, usage)
 		return 0

@@ -20,6 +20,8 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/coreos/go-systemd/v22/daemon"
 	"google.golang.org/grpc"
+
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/blobs"
 )
 
 // headerTimeout ends connections to the metrics server that ask for nothing.
@@ -43,13 +45,14 @@ func Run(ctx context.Context, config *Config, stderr io.Writer) error {
 		diff.RegisterProcessor(diff.BinaryHandler(id, p.Returns, p.Accepts, p.Path, p.Args, p.Env))
 	}
 
-	contents, err := newContents(config, log)
+	conn, err := blobs.Dial(config.Containerd)
 	if err != nil {
 		return err
 	}
-	defer contents.Close()
+	defer conn.Close()
+	store := blobs.New(conn, config.ContentRoot, log)
 	metrics := newMetrics()
-	service, err := newService(config, contents, metrics, log)
+	service, err := newService(config, store, metrics, log)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 
 	ocilayer "github.com/ocilayer/ocilayer/go-bindings"
 	applier "github.com/ocilayer/ocilayer/go-bindings/containerd"
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/blobs"
 )
 
 // service is containerd's diff service.
@@ -33,14 +34,14 @@ type service struct {
 	slots chan struct{}
 }
 
-func newService(config *Config, contents *contents, metrics *metrics, log *slog.Logger) (*service, error) {
+func newService(config *Config, store *blobs.Store, metrics *metrics, log *slog.Logger) (*service, error) {
 	roots, err := newRoots(config.Roots)
 	if err != nil {
 		return nil, err
 	}
 	s := &service{log: log, roots: roots, metrics: metrics, slots: make(chan struct{}, config.MaxConcurrent)}
-	s.applier = applier.NewApplier(contents,
-		applier.WithBlobFile(contents.file),
+	s.applier = applier.NewApplier(store,
+		applier.WithBlobFile(store.File),
 		applier.WithSync(syncs[config.Sync]),
 		applier.WithThreads(config.Threads),
 		applier.WithObserver(s.observe),

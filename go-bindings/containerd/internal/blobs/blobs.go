@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package differ
+// Package blobs reads the blobs of a running containerd.
+package blobs
 
 import (
 	"context"
@@ -24,9 +25,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// contents reads blobs for requests: from the content store's files where they can be seen, else
+// Store reads blobs: from the content store's files where they can be seen, else
 // from containerd's content service.
-type contents struct {
+type Store struct {
 	log      *slog.Logger
 	conn     *grpc.ClientConn
 	provider content.Provider
@@ -41,33 +42,33 @@ type contents struct {
 // image pull, and an eternity beside the question itself.
 const askAgain = 10 * time.Second
 
-func newContents(config *Config, log *slog.Logger) (*contents, error) {
-	conn, err := grpc.NewClient("unix://"+config.Containerd, grpc.WithTransportCredentials(insecure.NewCredentials()))
+// Dial is a connection to the containerd that serves a unix socket. It is made when it is needed.
+func Dial(socket string) (*grpc.ClientConn, error) {
+	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
-		return nil, fmt.Errorf("containerd at %s: %w", config.Containerd, err)
+		return nil, fmt.Errorf("containerd at %s: %w", socket, err)
 	}
-	return &contents{
-		log:      log,
-		conn:     conn,
-		provider: contentproxy.NewContentStore(conn),
-		root:     config.ContentRoot,
-	}, nil
+	return conn, nil
 }
 
-func (c *contents) Close() error { return c.conn.Close() }
+// New is the store of the containerd behind conn, which stays the caller's to close. root is the content
+// store's directory; if it is empty, containerd is asked.
+func New(conn *grpc.ClientConn, root string, log *slog.Logger) *Store {
+	return &Store{log: log, conn: conn, provider: contentproxy.NewContentStore(conn), root: root}
+}
 
 // ReaderAt reads a blob in the request's namespace. Some of containerd's own calls carry none:
 // then the first namespace that has the blob will do, for its digest is its content.
-func (c *contents) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
+func (s *Store) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
 	if _, ok := namespaces.Namespace(ctx); ok {
-		return c.provider.ReaderAt(ctx, desc)
+		return s.provider.ReaderAt(ctx, desc)
 	}
-	list, err := namespacesapi.NewNamespacesClient(c.conn).List(ctx, &namespacesapi.ListNamespacesRequest{})
+	list, err := namespacesapi.NewNamespacesClient(s.conn).List(ctx, &namespacesapi.ListNamespacesRequest{})
 	if err != nil {
 		return nil, fmt.Errorf("list namespaces: %w", err)
 	}
 	for _, namespace := range list.Namespaces {
-		ra, err := c.provider.ReaderAt(namespaces.WithNamespace(ctx, namespace.Name), desc)
+		ra, err := s.provider.ReaderAt(namespaces.WithNamespace(ctx, namespace.Name), desc)
 		if err == nil || !errdefs.IsNotFound(err) {
 			return ra, err
 		}
@@ -75,9 +76,9 @@ func (c *contents) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (conte
 	return nil, fmt.Errorf("%s in no namespace: %w", desc.Digest, errdefs.ErrNotFound)
 }
 
-// file opens a blob's own file.
-func (c *contents) file(ctx context.Context, desc ocispec.Descriptor) (*os.File, error) {
-	root := c.storeRoot(ctx)
+// File opens a blob's own file. An error says that it has none here.
+func (s *Store) File(ctx context.Context, desc ocispec.Descriptor) (*os.File, error) {
+	root := s.storeRoot(ctx)
 	if root == "" {
 		return nil, os.ErrNotExist
 	}
@@ -88,27 +89,27 @@ func (c *contents) file(ctx context.Context, desc ocispec.Descriptor) (*os.File,
 	return os.Open(filepath.Join(root, "blobs", desc.Digest.Algorithm().String(), desc.Digest.Encoded()))
 }
 
-func (c *contents) storeRoot(ctx context.Context) string {
-	c.find.Lock()
-	defer c.find.Unlock()
-	if c.root != "" || time.Since(c.asked) < askAgain {
-		return c.root
+func (s *Store) storeRoot(ctx context.Context) string {
+	s.find.Lock()
+	defer s.find.Unlock()
+	if s.root != "" || time.Since(s.asked) < askAgain {
+		return s.root
 	}
-	c.asked = time.Now()
-	root, err := c.askRoot(ctx)
+	s.asked = time.Now()
+	root, err := s.askRoot(ctx)
 	if err != nil {
-		c.log.Warn("reading blobs through containerd's content service", "reason", err)
+		s.log.Warn("reading blobs through containerd's content service", "reason", err)
 		return ""
 	}
-	c.log.Info("reading blobs from the content store's files", "root", root)
-	c.root = root
+	s.log.Info("reading blobs from the content store's files", "root", root)
+	s.root = root
 	return root
 }
 
 var errNoStore = errors.New("containerd names no directory of its content store")
 
-func (c *contents) askRoot(ctx context.Context) (string, error) {
-	answer, err := introspectionapi.NewIntrospectionClient(c.conn).Plugins(ctx, &introspectionapi.PluginsRequest{
+func (s *Store) askRoot(ctx context.Context) (string, error) {
+	answer, err := introspectionapi.NewIntrospectionClient(s.conn).Plugins(ctx, &introspectionapi.PluginsRequest{
 		Filters: []string{"type==" + plugins.ContentPlugin.String()},
 	})
 	if err != nil {

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+const opaqueMark = "trusted.overlay.opaque"
+
+// audit runs `ocilayer-differ audit` on a containerd, and returns its exit status and what it printed.
+func audit(t *testing.T, m *machine, flags ...string) (status int, out string) {
+	t.Helper()
+	command := exec.Command(differ(t), append([]string{"audit", "--containerd", m.socket()}, flags...)...)
+	text, err := command.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return command.ProcessState.ExitCode(), string(text)
+}
+
+func TestAuditFindsAndRepairsAWrongMarkInASnapshot(t *testing.T) {
+	needRoot(t)
+	for _, release := range releases {
+		t.Run(release.name, func(t *testing.T) {
+			m, _ := setup{release: release, config: byTransfer("ocilayer") + byService("ocilayer")}.startWithDiffer(t)
+			m.importImage(t, debianImage(t, "gzip"))
+			expect := func(status int, said string, flags ...string) {
+				t.Helper()
+				if got, out := audit(t, m, flags...); got != status || !strings.Contains(out, said) {
+					t.Errorf("audit %v: status %d, and not %d with %q:\n%s", flags, got, status, said, out)
+				}
+			}
+			expect(0, namespace+" "+imageName+": 3 layers: clean")
+
+			layers := m.layerDirectories(t)
+			top := layers[len(layers)-1]
+			if err := syscall.Setxattr(filepath.Join(top, "etc"), opaqueMark, []byte("y"), 0); err != nil {
+				t.Fatal(err)
+			}
+			expect(1, fmt.Sprintf("wrongly opaque       %q \"etc\"\n", top))
+			expect(1, fmt.Sprintf("lost                 %q \"etc/passwd\" %q\n", top, layers[0]))
+			status, out := audit(t, m, "--json", "--namespace", namespace)
+			lines := strings.Split(strings.TrimSpace(out), "\n")
+			var first struct{ Damage, Image, Directory string }
+			var last struct {
+				Exact  bool
+				Report struct{ Layers int }
+			}
+			if err := errors.Join(json.Unmarshal([]byte(lines[0]), &first), json.Unmarshal([]byte(lines[len(lines)-1]), &last)); err != nil {
+				t.Error(err)
+			}
+			if status != 1 || first.Damage != "wrongly_opaque" || first.Image != imageName || first.Directory != top || !last.Exact || last.Report.Layers != 3 {
+				t.Errorf("status %d, %+v, %+v", status, first, last)
+			}
+
+			expect(1, "removed 1 marks", "--repair")
+			expect(0, ": clean", "--repair")
+			if listed := m.ctr(t, "snapshots", "list"); strings.Contains(listed, "ocilayer-audit") {
+				t.Errorf("left behind:\n%s", listed)
+			}
+			expect(2, "-live is for -repair", "--live")
+			expect(1, "no such file", "--namespace", "x", "--containerd", filepath.Join(m.dir, "nobody.sock"))
+		})
+	}
+}
+
+func TestAuditOfStocksSnapshotsFindsNoWrongMark(t *testing.T) {
+	needRoot(t)
+	m := setup{release: releases[0]}.start(t)
+	m.importImage(t, debianImage(t, "gzip"))
+	if status, out := audit(t, m); status != 0 || !strings.Contains(out, "3 layers: clean") {
+		t.Errorf("status %d:\n%s", status, out)
+	}
+}
