@@ -3,6 +3,8 @@
 #include "check.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/xattr.h>
 
 static const char opaque[] = "trusted.overlay.opaque";
@@ -152,6 +154,35 @@ static void with_directories(const char *lower, const char *upper) {
   ocilayer_audit_report_free(report);
 }
 
+/* What a mount uses is repaired only when that is asked for. */
+static void live(const char *lower, const char *upper) {
+  const char *ci = getenv("CI");
+  char *merged = make_root(), *data;
+  ocilayer_audit_report *report = NULL;
+  ocilayer_error *error = NULL;
+  struct seen seen;
+  mark(upper);
+  CHECK(asprintf(&data, "lowerdir=%s:%s", upper, lower) > 0);
+  /* The mount ends with this process. */
+  CHECK(unshare(CLONE_NEWNS) == 0 && mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0);
+  if (mount("overlay", merged, "overlay", MS_RDONLY, data) != 0) {
+    fprintf(stderr, "SKIPPED: no overlay mounts here: %s\n", strerror(errno));
+    exit(ci != NULL && strcmp(ci, "true") == 0 ? 1 : SKIPPED);
+  }
+  begin(&seen, upper);
+  CHECK_INT(audit_two(lower, upper, OCILAYER_REPAIR_MARKS, &seen, &report, &error), -EBUSY);
+  CHECK(report == NULL && marked(upper));
+  CHECK(strstr(ocilayer_error_message(error), merged) != NULL);
+  ocilayer_error_free(error);
+  CHECK_INT(audit_two(lower, upper, OCILAYER_REPAIR_LIVE, &seen, &report, NULL), 0);
+  CHECK_INT(ocilayer_audit_report_repaired(report), 1);
+  CHECK(!marked(upper));
+  ocilayer_audit_report_free(report);
+  CHECK(umount(merged) == 0);
+  remove_root(merged);
+  free(data);
+}
+
 static void arguments(const char *root) {
   const char *none[1] = {NULL};
   ocilayer_audit_layer layer_without = {NULL, NULL};
@@ -188,6 +219,7 @@ int main(void) {
   with_layers(lower, upper);
   with_directories(lower, upper);
   arguments(lower);
+  live(lower, upper);
   remove_root(lower);
   remove_root(upper);
   return 0;

@@ -9,9 +9,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::archive::{archive, layer};
-use common::needs;
+use common::archive::{self, archive, layer};
+use common::child::is_child;
 use common::overlay::Overlay;
+use common::{memory, needs};
 use ocilayer::{
     AuditLayer, AuditObserver, AuditOptions, AuditReport, Damage, DamageKind, ErrorKind, Lowers,
     Mode, Options, Source, audit, audit_directories, overlay_mounts, unpack,
@@ -413,4 +414,40 @@ fn a_callback_that_fails_ends_the_audit_before_anything_is_repaired() {
     let error = audit(layers.collect(), &repair, &mut Refusing).expect_err("callback");
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Callback, Errno::PIPE));
     assert_eq!(stack.audit(&repair).expect("audit").1.repaired, 1);
+}
+
+#[test]
+fn findings_do_not_grow_memory() {
+    // Alone in a process: what other tests need would count as well.
+    if !is_child("findings_do_not_grow_memory") {
+        return;
+    }
+    const MANY: usize = 100_000;
+    let name = |number: usize| format!("{:03}/{number}", number / 1000);
+    let base = tempfile::tempdir().expect("tempdir");
+    let lower = base.path().join("lower");
+    let upper = base.path().join("upper");
+    for dir in [&lower, &upper] {
+        fs::create_dir(dir).expect("mkdir");
+    }
+    // The same whiteouts twice: first there is nothing that they would have to hide.
+    let missing = || {
+        let empty = AuditLayer { source: Source::memory(&[0; 1024]), directory: lower.clone() };
+        let source = memory::made_as_read(MANY, |number| archive::whiteout(&name(number)));
+        let layers = vec![empty, AuditLayer { source, directory: upper.clone() }];
+        let report = audit(layers, &AuditOptions::default(), &mut ()).expect("audit");
+        report.count(DamageKind::MissingWhiteout) as usize
+    };
+    assert_eq!(missing(), 0);
+    let names = memory::high_water();
+    for number in 0..MANY {
+        let path = lower.join(name(number));
+        if number % 1000 == 0 {
+            fs::create_dir(path.parent().expect("parent")).expect("mkdir");
+        }
+        fs::File::create(path).expect("create");
+    }
+    assert_eq!(missing(), MANY);
+    let both = memory::high_water();
+    assert!(both < names + memory::UNDER_WAY, "{names} bytes for names, {both} with findings");
 }

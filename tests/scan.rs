@@ -10,6 +10,7 @@ use common::archive::{
     symlink, unfinished, whiteout, zstd,
 };
 use common::child::is_child;
+use common::memory;
 use common::runner::watched;
 use ocilayer::{
     Cancel, ErrorKind, Expect, Finding, FindingKind, IdRange, Limits, Lowers, Mode, Options,
@@ -262,33 +263,11 @@ fn a_layer_with_more_names_than_are_kept_says_from_where_on() {
 }
 
 /// Scans entries that are made as they are read, and tells how many findings there were.
-fn found_in(entries: usize, entry: impl Fn(usize) -> Entry) -> u64 {
-    let (mut made, mut piece) = (0, Vec::new());
-    let source = Source::reader(move |buffer| {
-        if piece.is_empty() && made <= entries {
-            piece = if made < entries { entry(made).bytes() } else { vec![0; 1024] };
-            made += 1;
-        }
-        let count = piece.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&piece[..count]);
-        piece.drain(..count);
-        Ok(count)
-    });
+fn found_in(entries: usize, entry: impl Fn(usize) -> Entry + Send) -> u64 {
+    let source = memory::made_as_read(entries, entry);
     let report = scan(source, &bottom(), &mut ()).expect("scanned");
     report.findings.iter().map(|(_, count)| count).sum()
 }
-
-/// The most memory that this process has had, in bytes.
-fn high_water() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
-    let kilobytes = line.trim().strip_suffix(" kB").expect("kB");
-    kilobytes.parse::<usize>().expect("a number") << 10
-}
-
-/// A thousand findings on their way between two threads, and what the allocator leaves unused. All
-/// of those that are counted below would take ten times as much.
-const UNDER_WAY: usize = 4 << 20;
 
 #[test]
 fn findings_do_not_grow_memory() {
@@ -299,17 +278,20 @@ fn findings_do_not_grow_memory() {
     const MANY: usize = 100_000;
     // Long enough to have had every buffer in use.
     assert_eq!(found_in(20_000, |_| file("same").mode(0o6755)), 59_999);
-    let few = high_water();
+    let few = memory::high_water();
     assert_eq!(found_in(MANY, |_| file("same").mode(0o6755)) as usize, 3 * MANY - 1);
-    let many = high_water();
-    assert!(many < few + UNDER_WAY, "{few} bytes with 59,999 findings, {many} with 299,999");
+    let many = memory::high_water();
+    assert!(
+        many < few + memory::UNDER_WAY,
+        "{few} bytes with 59,999 findings, {many} with 299,999"
+    );
 
     assert_eq!(found_in(MANY, |number| file(number.to_string())), 0);
-    let names = high_water();
+    let names = memory::high_water();
     // A hash and a few bits each, in a table that doubles.
     assert!(names < many + 64 * MANY, "{} bytes for {MANY} names", names - many);
     let findings = found_in(MANY, |number| file(number.to_string()).mode(0o6755));
     assert_eq!(findings as usize, 2 * MANY);
-    let both = high_water();
-    assert!(both < names + UNDER_WAY, "{names} bytes for names, {both} with findings");
+    let both = memory::high_water();
+    assert!(both < names + memory::UNDER_WAY, "{names} bytes for names, {both} with findings");
 }

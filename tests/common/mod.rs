@@ -6,6 +6,7 @@ pub mod agree;
 pub mod archive;
 pub mod cases;
 pub mod child;
+pub mod memory;
 pub mod needs;
 pub mod overlay;
 pub mod runner;
