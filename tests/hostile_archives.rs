@@ -465,3 +465,20 @@ fn headers_for_headers_are_refused_or_harmless() {
         try_blob(what, &blob, |_| {});
     }
 }
+
+#[test]
+fn a_directory_that_is_emptied_again_and_again_is_looked_at_once() {
+    if !needs::overlay() {
+        return;
+    }
+    const MANY: usize = 20_000;
+    let children = (0..MANY).map(|number| dir(format!("d/{number}")));
+    let again = (0..MANY).flat_map(|_| [opaque("d"), whiteout("d")]);
+    let entries: Vec<Entry> = children.chain(again).collect();
+    let blob = archive(&entries);
+    let scene = Scene::new();
+    let options = Options { mode: Way::Overlay.mode(), ..Options::default() };
+    // Each marker would look at each child: half a billion steps.
+    let result = watched("markers", || unpack(Source::memory(&blob), scene.root(0), &options));
+    assert_eq!(result.expect("unpacked").entries.total, 3 * MANY as u64);
+}

@@ -158,6 +158,10 @@ impl Job<'_> {
     /// Overlay modes: from now on nothing shows through this directory. What was made to hide
     /// things in it, or copied from what is hidden now, is in the way and goes.
     fn nothing_below(&mut self, dir: DirId) -> Result<(), Cause> {
+        // A layer may say so once for each of its entries; each time would visit all others.
+        if std::mem::replace(&mut self.resolver.tree.dir_mut(dir).settled, true) {
+            return Ok(());
+        }
         self.resolver.tree.dir_mut(dir).below = Below::nothing();
         // The root keeps its whiteouts: they do what the mark cannot do there.
         if self.resolver.tree.dir(dir).whiteouts && dir != DirId::ROOT {
