@@ -48,6 +48,8 @@ func TestAuditFindsAndRepairsAWrongMarkInASnapshot(t *testing.T) {
 			if err := syscall.Setxattr(filepath.Join(top, "etc"), opaqueMark, []byte("y"), 0); err != nil {
 				t.Fatal(err)
 			}
+			_, said := audit(t, m)
+			t.Logf("audit says in the end: %s", lastLines(said, 2))
 			expect(1, fmt.Sprintf("wrongly opaque       %q \"etc\"\n", top))
 			expect(1, fmt.Sprintf("lost                 %q \"etc/passwd\" %q\n", top, layers[0]))
 			status, out := audit(t, m, "--json", "--namespace", namespace)
