@@ -23,32 +23,25 @@ func TestContextsCauseComesBackFromAStuckRead(t *testing.T) {
 	cause := errors.New("node is draining")
 	blob := large(t)
 	begin := bytes.NewReader(blob[:len(blob)/2])
-	for name, source := range map[string]func() (io.Reader, func()){
-		"reader": func() (io.Reader, func()) {
+	for name, source := range map[string]func(cancel func()) (io.Reader, func()){
+		"reader": func(cancel func()) (io.Reader, func()) {
 			released := make(chan struct{})
-			stuck := readerFunc(func([]byte) (int, error) { <-released; return 0, io.EOF })
+			stuck := readerFunc(func([]byte) (int, error) { cancel(); <-released; return 0, io.EOF })
 			return io.MultiReader(begin, stuck), func() { close(released) }
 		},
-		"pipe": func() (io.Reader, func()) {
+		"pipe": func(cancel func()) (io.Reader, func()) {
 			read, write, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)
 			}
+			go cancel()
 			return read, func() { write.Close(); read.Close() }
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			reader, release := source()
 			ctx, cancel := context.WithCancelCause(context.Background())
-			filtered := make(chan struct{}, 2)
-			go func() {
-				if name == "reader" {
-					<-filtered
-				}
-				cancel(cause)
-			}()
-			report, err := ocilayer.Unpack(ctx, t.TempDir(), reader,
-				ocilayer.WithFilter(func(*ocilayer.Entry) (bool, error) { filtered <- struct{}{}; return true, nil }))
+			reader, release := source(func() { cancel(cause) })
+			report, err := ocilayer.Unpack(ctx, t.TempDir(), reader)
 			release()
 			if !errors.Is(err, cause) || !errors.Is(err, ocilayer.ErrCancelled) {
 				t.Error(err)

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/diff"
@@ -22,6 +21,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	ocilayer "github.com/ocilayer/ocilayer/go-bindings"
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/blobfile"
 )
 
 // Option changes how NewApplier's applier works.
@@ -32,11 +32,7 @@ type Option func(*applier)
 // content service. A blob without a file is read from the provider.
 func WithContentRoot(root string) Option {
 	return WithBlobFile(func(_ context.Context, desc ocispec.Descriptor) (*os.File, error) {
-		// The digest becomes a path below.
-		if err := desc.Digest.Validate(); err != nil {
-			return nil, err
-		}
-		return os.Open(filepath.Join(root, "blobs", desc.Digest.Algorithm().String(), desc.Digest.Encoded()))
+		return blobfile.Open(root, desc.Digest)
 	})
 }
 

@@ -24,10 +24,11 @@ import (
 
 	ocilayer "github.com/ocilayer/ocilayer/go-bindings"
 	"github.com/ocilayer/ocilayer/go-bindings/containerd"
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/testneeds"
 )
 
 func TestDescriptorIsTheUncompressedLayersWithWhatFollowsIt(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	layer := append(layerOf(t, entry{"a", "content"}), "what follows the archive"...)
 	for _, c := range []struct {
 		name, mediaType string
@@ -56,7 +57,7 @@ func TestDescriptorIsTheUncompressedLayersWithWhatFollowsIt(t *testing.T) {
 }
 
 func TestOverlayMountIsAppliedToItsUpperDirectory(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	store := newBlobs(t)
 	desc := store.add(t, ocispec.MediaTypeImageLayer, layerOf(t, entry{".wh.gone", ""}, entry{".wh.never", ""}, entry{"d/f", "new"}))
 	lower := t.TempDir()
@@ -91,7 +92,7 @@ func TestOverlayMountIsAppliedToItsUpperDirectory(t *testing.T) {
 }
 
 func TestOtherMountsAreMountedForTheTime(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	store := newBlobs(t)
 	desc := store.add(t, ocispec.MediaTypeImageLayer, layerOf(t, entry{".wh.gone", ""}, entry{"f", "new"}))
 	lower, upper := t.TempDir(), t.TempDir()
@@ -115,7 +116,7 @@ func TestOtherMountsAreMountedForTheTime(t *testing.T) {
 }
 
 func TestReadOnlyBindMountIsRefused(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	store := newBlobs(t)
 	desc := store.add(t, ocispec.MediaTypeImageLayer, layerOf(t, entry{"f", "new"}))
 	root := t.TempDir()
@@ -130,7 +131,7 @@ func TestReadOnlyBindMountIsRefused(t *testing.T) {
 const turned = "application/vnd.ocilayer.test.turned"
 
 func TestOtherMediaTypesGoThroughStreamProcessors(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	diff.RegisterProcessor(diff.StaticHandler(turned, func(_ context.Context, from diff.StreamProcessor, _ map[string]typeurl.Any) (diff.StreamProcessor, error) {
 		return turner{from}, nil
 	}))
@@ -169,7 +170,7 @@ func (r turner) Read(p []byte) (int, error) {
 }
 
 func TestErrorsHaveClassesThatSurviveGRPC(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	good := gzipped(t, layerOf(t, entry{"f", "x"}))
 	store := newBlobs(t)
 	for _, c := range []struct {
@@ -192,7 +193,7 @@ func TestErrorsHaveClassesThatSurviveGRPC(t *testing.T) {
 }
 
 func TestBlobThatWasChangedInTheStoreIsRefused(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	store := newBlobs(t)
 	desc := store.add(t, ocispec.MediaTypeImageLayer, layerOf(t, entry{"f", "as it was"}))
 	file := filepath.Join(store.root, "blobs", "sha256", desc.Digest.Encoded())
@@ -207,7 +208,7 @@ func TestBlobThatWasChangedInTheStoreIsRefused(t *testing.T) {
 }
 
 func TestProgressBeginsAtZeroAndEndsAtTheBlobsSize(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	store := newBlobs(t)
 	desc := store.add(t, ocispec.MediaTypeImageLayerGzip, gzipped(t, layerOf(t, entry{"f", "x"})))
 	var seen []int64
@@ -233,7 +234,7 @@ func (s stuck) ReadAt([]byte, int64) (int, error) {
 }
 
 func TestCancelledApplyReturnsTheCause(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	cause := errors.New("the client has gone")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	provider := stuck{make(chan struct{})}
@@ -251,7 +252,7 @@ func TestCancelledApplyReturnsTheCause(t *testing.T) {
 const applies = 200
 
 func TestTwoHundredAppliesAtOnceLeaveNoGoroutineAndNoDescriptor(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	store := newBlobs(t)
 	var files []entry
 	for i := range 50 {

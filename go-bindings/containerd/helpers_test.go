@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -18,19 +17,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
-
-// needRoot skips loudly, or fails where CI is set.
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("CI needs root, which is missing")
-	}
-	fmt.Fprintf(os.Stderr, "SKIPPED %s: needs root\n", t.Name())
-	t.SkipNow()
-}
 
 // blobs is containerd's local content store in a directory.
 type blobs struct {

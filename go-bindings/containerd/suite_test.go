@@ -20,6 +20,7 @@ import (
 
 	"github.com/ocilayer/ocilayer/go-bindings/containerd"
 	"github.com/ocilayer/ocilayer/go-bindings/containerd/archive"
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/testneeds"
 )
 
 // unpacked is a stack of layers as one of our ways unpacks it, layer upon layer.
@@ -67,7 +68,7 @@ func (a asLayers) Apply(ctx context.Context, step fstest.Applier) (string, func(
 }
 
 func TestFileSystemSuite(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	for _, way := range []struct {
 		name  string
 		start func(t *testing.T) unpacked

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/testneeds"
 )
 
 const opaqueMark = "trusted.overlay.opaque"
@@ -30,7 +32,7 @@ func audit(t *testing.T, m *machine, flags ...string) (status int, out string) {
 }
 
 func TestAuditFindsAndRepairsAWrongMarkInASnapshot(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	for _, release := range releases {
 		t.Run(release.name, func(t *testing.T) {
 			m, _ := setup{release: release, config: byTransfer("ocilayer") + byService("ocilayer")}.startWithDiffer(t)
@@ -78,7 +80,7 @@ func TestAuditFindsAndRepairsAWrongMarkInASnapshot(t *testing.T) {
 }
 
 func TestAuditOfStocksSnapshotsFindsNoWrongMark(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	m := setup{release: releases[0]}.start(t)
 	m.importImage(t, debianImage(t, "gzip"))
 	if status, out := audit(t, m); status != 0 || !strings.Contains(out, "3 layers: clean") {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/testneeds"
 )
 
 // pairs is how many times each of two ways is measured, in turn: an odd number has a median.
@@ -17,7 +19,7 @@ const pairs = 7
 // TestBenchmarkImport measures and asserts nothing. It is no Go benchmark, because those run one
 // thing many times, not several in turn.
 func TestBenchmarkImport(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	release := releases[0]
 	contenders := []struct {
 		name  string

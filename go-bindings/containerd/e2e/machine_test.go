@@ -12,10 +12,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/testneeds"
 )
 
 func TestPulledImageIsUnpackedByTheDiffer(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	reference := serveImage(t, debianImage(t, "gzip"))
 	for _, release := range releases {
 		t.Run(release.name, func(t *testing.T) {
@@ -63,7 +65,7 @@ func serveImage(t testing.TB, archive string) string {
 }
 
 func TestParallelUnpackGivesStocksSnapshots(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	release := releases[0]
 
 	for _, image := range []string{debianImage(t, "gzip"), debianImage(t, "zstd")} {
@@ -82,7 +84,7 @@ func TestParallelUnpackGivesStocksSnapshots(t *testing.T) {
 }
 
 func TestContainerRunsFromWhatTheDifferUnpacked(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	release := releases[0]
 	image := debianImage(t, "gzip")
 	hello := func(m *machine) (string, error) {
@@ -108,7 +110,7 @@ func TestContainerRunsFromWhatTheDifferUnpacked(t *testing.T) {
 }
 
 func TestDifferThatIsKilledMidApplyLeavesNothingBehind(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	release := releases[0]
 	image := debianImage(t, "gzip")
 	m, proxy := setup{release: release, config: byTransfer("ocilayer")}.startWithDiffer(t, "--threads", "1")
@@ -150,7 +152,7 @@ func hasEntries(dir string) bool {
 }
 
 func TestDifferThatStopsFinishesWhatRuns(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	image := debianImage(t, "gzip")
 	m, proxy := setup{release: releases[0], config: byTransfer("ocilayer")}.startWithDiffer(t, "--threads", "1")
 	over := make(chan struct{})
@@ -176,7 +178,7 @@ func TestDifferThatStopsFinishesWhatRuns(t *testing.T) {
 }
 
 func TestBlobsWithoutFilesComeThroughTheContentService(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	image := debianImage(t, "gzip")
 	for _, release := range releases {
 		t.Run(release.name, func(t *testing.T) {
@@ -194,7 +196,7 @@ func TestBlobsWithoutFilesComeThroughTheContentService(t *testing.T) {
 }
 
 func TestSnapshotsOutsideOfTheRootsAreRefused(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	m, proxy := setup{release: releases[0], config: byTransfer("ocilayer")}.startWithDiffer(t, "--root", t.TempDir())
 	_, err := m.tryCtr("image", "import", hardImage(t))
 	if err == nil || !strings.Contains(err.Error(), "is not below") {
@@ -209,7 +211,7 @@ func TestSnapshotsOutsideOfTheRootsAreRefused(t *testing.T) {
 }
 
 func TestLayersAreStillWrittenByContainerdsOwnDiffer(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	for _, way := range []way{ways[1], ways[3]} {
 		t.Run(way.name, func(t *testing.T) {
 			s := setup{release: releases[0], config: way.config}

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/testneeds"
 )
 
 // standIn is systemctl where no systemd runs. It starts what the installed unit says.
@@ -54,7 +56,7 @@ systemctl restart containerd
 `
 
 func TestOperatorsPageWorksAsWritten(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	page, err := os.ReadFile(filepath.Join(repository(t), "docs", "containerd.md"))
 	if err != nil {
 		t.Fatal(err)

@@ -12,10 +12,12 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/testneeds"
 )
 
 func TestCapabilitiesOfTheUnitAreEnough(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	unit, err := os.ReadFile(filepath.Join(repository(t), "deploy", "ocilayer-differ.service"))
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +45,7 @@ func TestCapabilitiesOfTheUnitAreEnough(t *testing.T) {
 }
 
 func TestRequestWaitsInTheActivatedSocketForADifferThatIsNotThereYet(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	s := setup{release: releases[0], config: byTransfer("ocilayer")}
 	m := s.prepare(t)
 	p := &proxy{dir: m.dir}
@@ -87,7 +89,7 @@ func exists(path string) bool {
 }
 
 func TestSocketIsRootsAloneAndSurvivesARestart(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	dir := shortTempDir(t)
 	for range 2 {
 		p := startDiffer(t, dir)

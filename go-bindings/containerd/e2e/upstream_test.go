@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/testneeds"
 )
 
 // stockIsWrong are containerd's own tests that ask for what docs/layer-semantics.md says is wrong.
@@ -26,7 +28,7 @@ var stockIsWrong = map[string]string{
 // TestContainerdsOwnTestsPassOverOurApply runs the tests of containerd's archive package, its
 // tartest cases and continuity's file system suite among them, with the body of Apply exchanged.
 func TestContainerdsOwnTestsPassOverOurApply(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	release := releases[0]
 	const file = "pkg/archive/tar.go"
 	text, err := os.ReadFile(filepath.Join(release.source(t), file))

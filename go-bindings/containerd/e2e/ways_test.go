@@ -7,9 +7,10 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
+
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/testneeds"
 )
 
 // way is one of the ways in which ocilayer gets into containerd.
@@ -36,7 +37,7 @@ var ways = []way{
 }
 
 func TestSnapshotsAreStocksExceptWhereStockIsWrong(t *testing.T) {
-	needRoot(t)
+	testneeds.Root(t)
 	images := []struct {
 		name, archive string
 		// shows says that every rule must be seen at work, or else stock's own applier was.
@@ -127,17 +128,4 @@ func report(t *testing.T, stock, ours []tree) map[string]int {
 		t.Log(line)
 	}
 	return seen
-}
-
-// needRoot skips loudly, or fails where CI is set.
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("CI needs root, which is missing")
-	}
-	fmt.Fprintf(os.Stderr, "SKIPPED %s: needs root\n", t.Name())
-	t.SkipNow()
 }

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -21,7 +20,6 @@ import (
 // auditSnapshots prints what the overlayfs defect and other accidents did to containerd's snapshots.
 func auditSnapshots(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("ocilayer-differ audit", flag.ContinueOnError)
-	flags.SetOutput(stderr)
 	var config snapshotaudit.Config
 	socket := flags.String("containerd", "/run/containerd/containerd.sock", "containerd's socket")
 	root := flags.String("content-root", "", "root of the content store; containerd is asked if it is empty")
@@ -30,14 +28,10 @@ func auditSnapshots(ctx context.Context, args []string, stdout, stderr io.Writer
 	repair := flags.Bool("repair", false, "remove the marks that were listed as wrong, or as suspect")
 	live := flags.Bool("live", false, "with -repair, also what a mount is using; it shows when it is mounted anew")
 	asJSON := flags.Bool("json", false, "print a line of JSON for each finding and each image")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return exitUsage
-	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "ocilayer-differ: unexpected argument %q\n", flags.Arg(0))
-		return exitUsage
+	if status, done := parse(flags, args, stderr); done {
+		return status
+	}
+	switch {
 	case *live && !*repair:
 		fmt.Fprintln(stderr, "ocilayer-differ: -live is for -repair")
 		return exitUsage

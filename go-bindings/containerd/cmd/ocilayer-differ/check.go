@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -35,21 +34,14 @@ const (
 // if so, 1 if not, and 3 if the kernel cannot be asked.
 func check(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("ocilayer-differ check", flag.ContinueOnError)
-	flags.SetOutput(stderr)
 	file := flags.String("containerd-config", "/etc/containerd/config.toml", "containerd's configuration")
 	socket := flags.String("containerd", "/run/containerd/containerd.sock", "containerd's socket")
 	address := flags.String("address", differ.DefaultAddress, "the differ's socket")
 	snapshotter := flags.String("snapshotter", "overlayfs", "whose snapshots the differ is to fill")
 	only := flags.Bool("missing", false, "print nothing but the lines that containerd's configuration lacks")
 	dir := flags.String("dir", "/var/lib/containerd", "directory on the snapshots' file system")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return exitUsage
-	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "ocilayer-differ: unexpected argument %q\n", flags.Arg(0))
-		return exitUsage
+	if status, done := parse(flags, args, stderr); done {
+		return status
 	}
 
 	config, err := setup.Read(*file)

@@ -78,3 +78,19 @@ func serve(ctx context.Context, args []string, stderr io.Writer) int {
 	}
 	return 0
 }
+
+// parse reads the flags of a command that takes no other arguments. If the command is done with that, it
+// says so and with which status.
+func parse(flags *flag.FlagSet, args []string, stderr io.Writer) (status int, done bool) {
+	flags.SetOutput(stderr)
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0, true
+	case err != nil:
+		return exitUsage, true
+	case flags.NArg() > 0:
+		fmt.Fprintf(stderr, "ocilayer-differ: unexpected argument %q\n", flags.Arg(0))
+		return exitUsage, true
+	}
+	return 0, false
+}

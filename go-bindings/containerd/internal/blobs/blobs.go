@@ -23,6 +23,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/blobfile"
 )
 
 // Store reads blobs: from the content store's files where they can be seen, else
@@ -82,11 +84,7 @@ func (s *Store) File(ctx context.Context, desc ocispec.Descriptor) (*os.File, er
 	if root == "" {
 		return nil, os.ErrNotExist
 	}
-	// The digest becomes a path below.
-	if err := desc.Digest.Validate(); err != nil {
-		return nil, err
-	}
-	return os.Open(filepath.Join(root, "blobs", desc.Digest.Algorithm().String(), desc.Digest.Encoded()))
+	return blobfile.Open(root, desc.Digest)
 }
 
 func (s *Store) storeRoot(ctx context.Context) string {
