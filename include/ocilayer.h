@@ -598,8 +598,8 @@ typedef struct ocilayer_warning {
 typedef void (*ocilayer_warning_fn)(void *userdata, const struct ocilayer_warning *warning);
 
 /**
- * What unpack_layer and ocilayer_scan are told. Start with OCILAYER_OPTIONS_INIT, or with zeros and @size: zero is
- * the safe default of every field.
+ * What unpack_layer, ocilayer_scan and ocilayer_audit are told. Start with OCILAYER_OPTIONS_INIT,
+ * or with zeros and @size: zero is the safe default of every field.
  *
  * Later versions add fields at the end only, and @size tells which ones the caller knows: a
  * shorter struct is as good as one with zeros behind. A longer one, from a program that is newer

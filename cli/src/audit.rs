@@ -211,7 +211,6 @@ impl Printer<'_> {
         if !self.json {
             return Ok(());
         }
-        let error = unpack::failure(error)["error"].take();
-        writeln!(self.out, "{}", json!({ "audited": name, "error": error }))
+        writeln!(self.out, "{}", json!({ "audited": name, "error": unpack::facts(error) }))
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write, stdout};
 use std::path::Path;
 
 use indicatif::HumanCount;
-use ocilayer::{Error, Expect, Finding, Lowers, Options, ScanObserver, ScanReport, Source, scan};
+use ocilayer::{Expect, Finding, Lowers, Options, ScanObserver, ScanReport, Source, scan};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
@@ -111,7 +111,7 @@ impl Scans<'_> {
                 self.refused |= report.is_refused();
                 self.printer.end(name, &report)
             }
-            Err(error) => self.fail(name, &error.to_string(), failure(&error)),
+            Err(error) => self.fail(name, &error.to_string(), unpack::facts(&error)),
         }
     }
 
@@ -125,10 +125,6 @@ impl Scans<'_> {
         let error = if error.is_null() { json!({ "message": message }) } else { error };
         self.printer.line(|| json!({ "layer": name, "error": error }).to_string())
     }
-}
-
-fn failure(error: &Error) -> Value {
-    unpack::failure(error)["error"].take()
 }
 
 /// Prints findings as they come.

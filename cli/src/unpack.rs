@@ -196,19 +196,21 @@ fn fail(arguments: &args::Unpack, error: &Error) -> Exit {
     if is_usage(error) { Exit::Usage } else { Exit::Failed }
 }
 
-/// The same facts that a C caller gets from an `ocilayer_error`, and what had been done.
+/// The facts of an error, and what had been done before it.
 pub fn failure(error: &Error) -> serde_json::Value {
+    json!({ "error": facts(error), "report": error.report() })
+}
+
+/// What a C caller gets from an `ocilayer_error`.
+pub fn facts(error: &Error) -> serde_json::Value {
     let place = error.place();
     json!({
-        "error": {
-            "kind": error.kind(),
-            "errno": error.errno().raw_os_error(),
-            "message": error.to_string(),
-            "entry": place.map(|place| place.entry),
-            "path": place.map(|place| String::from_utf8_lossy(&place.path)),
-            "offset": place.map(|place| place.offset),
-        },
-        "report": error.report(),
+        "kind": error.kind(),
+        "errno": error.errno().raw_os_error(),
+        "message": error.to_string(),
+        "entry": place.map(|place| place.entry),
+        "path": place.map(|place| String::from_utf8_lossy(&place.path)),
+        "offset": place.map(|place| place.offset),
     })
 }
 

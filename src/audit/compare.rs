@@ -6,10 +6,12 @@ use rustix::fs::{FileType, OFlags, Stat, major, minor, openat, readlinkat};
 use super::Teller;
 use super::damage::DamageKind;
 use super::expected::{Described, Expected};
-use super::stack::{Below, Level, Stack, failed, is_dir, is_whiteout, joined, split};
+use super::stack::{Below, Level, Stack, failed, is_dir, split};
 use crate::apply::xattr;
 use crate::error::Result;
+use crate::layer::joined;
 use crate::layer::xattrs::is_overlay_private;
+use crate::resolve::is_whiteout;
 use crate::tar::Kind;
 
 /// One layer, all of which was read.

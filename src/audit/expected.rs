@@ -9,11 +9,11 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{FileType, Mode as Permissions, OFlags, openat, readlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::stack::{Level, Stack, failed, joined, split};
+use super::stack::{Level, Stack, failed, split};
 use crate::entries::Sink;
 use crate::error::Result;
 use crate::flow::{Chunk, Flow};
-use crate::layer::{self, Action, Names, xattrs};
+use crate::layer::{self, Action, Names, joined, xattrs};
 use crate::options::Mode;
 use crate::tar::{Entry, Kind, Time};
 

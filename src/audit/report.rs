@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::damage::DamageKind;
 
@@ -20,7 +20,7 @@ pub struct AuditReport {
     /// Whiteouts that were written where such a mark had hidden what the layer deletes.
     pub whiteouts: u64,
     /// From the call to the return.
-    #[serde(serialize_with = "seconds")]
+    #[serde(serialize_with = "crate::report::seconds")]
     pub seconds: Duration,
 }
 
@@ -43,8 +43,4 @@ impl AuditReport {
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a report has only string keys and finite numbers")
     }
-}
-
-fn seconds<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_f64(time.as_secs_f64())
 }

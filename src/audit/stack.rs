@@ -13,8 +13,9 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::apply::xattr;
 use crate::error::Result;
+use crate::layer::joined;
 use crate::options::{Mode, OptionsError};
-use crate::resolve::{Opener, ResolveError, opaque_xattr};
+use crate::resolve::{Opener, ResolveError, is, is_whiteout, opaque_xattr};
 
 /// Position in the stack, bottom first.
 pub(super) type Level = usize;
@@ -132,7 +133,7 @@ impl Stack {
         let mut found = Vec::new();
         for &level in levels {
             let Some(stat) = self.stat(level, path)? else { continue };
-            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            if !is_dir(&stat) {
                 return Ok(match found.is_empty() && !is_whiteout(&stat) {
                     true => Below::Other,
                     false if found.is_empty() => Below::Nothing,
@@ -198,26 +199,14 @@ impl Stack {
     }
 }
 
-/// How overlayfs says that a name is deleted (Documentation/filesystems/overlayfs.rst).
-pub(super) fn is_whiteout(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
-}
-
 pub(super) fn is_dir(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+    is(stat, FileType::Directory)
 }
 
 pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (&[], path),
-    }
-}
-
-pub(super) fn joined(parent: &[u8], name: &[u8]) -> Vec<u8> {
-    match parent {
-        b"" => name.to_vec(),
-        _ => [parent, name].join(&b'/'),
     }
 }
 

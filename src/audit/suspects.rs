@@ -3,8 +3,9 @@
 
 use super::Teller;
 use super::damage::DamageKind;
-use super::stack::{Stack, bytes, is_dir, joined};
+use super::stack::{Stack, bytes, is_dir};
 use crate::error::Result;
+use crate::layer::joined;
 
 pub(super) fn run(stack: &mut Stack, teller: &mut Teller<'_>) -> Result<()> {
     for level in 1..stack.len() {

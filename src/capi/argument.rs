@@ -3,7 +3,7 @@
 
 use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
@@ -101,6 +101,32 @@ pub(super) unsafe fn path<'a>(
     // SAFETY: the caller's promise.
     let text = unsafe { text(pointer, name)? };
     Ok(Path::new(OsStr::from_bytes(text.to_bytes())))
+}
+
+/// Paths in an array of strings, none of which may be NULL.
+///
+/// # Safety
+/// `strings` is NULL or has `count` elements, each NULL or a string.
+pub(super) unsafe fn paths(
+    strings: *const *const c_char,
+    count: usize,
+    name: &'static str,
+) -> Result<Vec<PathBuf>, ArgumentError> {
+    // SAFETY: the caller's promise.
+    let strings = unsafe { array(strings, count, name)? };
+    let each = |(index, string): (usize, &*const c_char)| {
+        // SAFETY: the same.
+        let path = unsafe { optional_path(*string) };
+        path.ok_or(ArgumentError::NullElement { name, index })
+    };
+    strings.iter().enumerate().map(each).collect()
+}
+
+/// # Safety
+/// `pointer` is NULL or a string.
+pub(super) unsafe fn optional_path(pointer: *const c_char) -> Option<PathBuf> {
+    // SAFETY: the caller's promise.
+    unsafe { path(pointer, "") }.ok().map(Path::to_owned)
 }
 
 /// A place that the caller gave for a handle.

@@ -4,12 +4,11 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::size_of;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::ptr::null;
 
 use rustix::io::Errno;
 
-use super::argument::{ArgumentError, Out, array, callback_errno, exclusive, free, path};
+use super::argument::{ArgumentError, Out, array, callback_errno, exclusive, free, path, paths};
 use super::error::ocilayer_error;
 use super::guard::{guarded, infallible};
 use super::options::ocilayer_options;
@@ -276,19 +275,11 @@ pub unsafe extern "C" fn ocilayer_audit_directories(
 ) -> c_int {
     let work = || {
         // SAFETY: all pointers are NULL or what the header asks for, until this returns.
-        let (out, options, names) = unsafe {
+        let (out, options, paths) = unsafe {
             let out = Out::optional(report);
             let options = asked(options, repair)?;
-            (out, options, array(directories, directories_count, "directories")?)
+            (out, options, paths(directories, directories_count, "directories")?)
         };
-        let mut paths: Vec<PathBuf> = Vec::with_capacity(names.len());
-        for (index, name) in names.iter().enumerate() {
-            if name.is_null() {
-                return Err(ArgumentError::NullElement { name: "directories", index }.into());
-            }
-            // SAFETY: not NULL, and then as the header asks.
-            paths.push(unsafe { path(*name, "directories")? }.to_owned());
-        }
         let done = audit_directories(&paths, &options, &mut Watcher { callback, userdata })?;
         if let Some(out) = out {
             out.give(done.into());

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ocilayer_options`.
 
-use std::ffi::{CStr, OsStr, c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::mem::{MaybeUninit, offset_of, size_of};
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
-use super::argument::{ArgumentError, array};
+use super::argument::{ArgumentError, array, optional_path, paths};
 use super::cancel::ocilayer_cancel;
 use super::observer::{ocilayer_filter_fn, ocilayer_progress_fn, ocilayer_warning_fn};
 use crate::digest::Digest;
@@ -64,8 +62,8 @@ pub struct ocilayer_id_range {
     pub count: u32,
 }
 
-/// What unpack_layer and ocilayer_scan are told. Start with OCILAYER_OPTIONS_INIT, or with zeros and @size: zero is
-/// the safe default of every field.
+/// What unpack_layer, ocilayer_scan and ocilayer_audit are told. Start with OCILAYER_OPTIONS_INIT,
+/// or with zeros and @size: zero is the safe default of every field.
 ///
 /// Later versions add fields at the end only, and @size tells which ones the caller knows: a
 /// shorter struct is as good as one with zeros behind. A longer one, from a program that is newer
@@ -190,7 +188,7 @@ impl ocilayer_options {
             Ok(Options {
                 mode: meaning(&MODES, "options.mode", self.mode)?,
                 lowers: self.lowers()?,
-                upper: path(self.upper),
+                upper: optional_path(self.upper),
                 expect: Expect {
                     blob: digest(self.expected_blob_digest, "options.expected_blob_digest")?,
                     diff_id: digest(self.expected_diff_id, "options.expected_diff_id")?,
@@ -208,17 +206,9 @@ impl ocilayer_options {
     /// # Safety
     /// As for [`ocilayer_options::parse`].
     unsafe fn lowers(&self) -> Result<Lowers, ArgumentError> {
-        let name = "options.lowers";
         // SAFETY: the caller's promise.
-        let lowers = unsafe { array(self.lowers, self.lowers_count, name)? };
-        if self.lowers.is_null() {
-            return Ok(Lowers::Unknown);
-        }
-        let each = |(index, lower): (usize, &*const c_char)| {
-            // SAFETY: the caller's promise.
-            unsafe { path(*lower) }.ok_or(ArgumentError::NullElement { name, index })
-        };
-        lowers.iter().enumerate().map(each).collect::<Result<_, _>>().map(Lowers::Known)
+        let lowers = unsafe { paths(self.lowers, self.lowers_count, "options.lowers")? };
+        Ok(if self.lowers.is_null() { Lowers::Unknown } else { Lowers::Known(lowers) })
     }
 
     /// # Safety
@@ -320,17 +310,6 @@ fn meaning<T: Clone>(
 
 fn fits<T: TryFrom<u64>>(field: &'static str, value: u64) -> Result<T, ArgumentError> {
     T::try_from(value).map_err(|_| ArgumentError::TooLarge { field, value })
-}
-
-/// # Safety
-/// `pointer` is NULL or a string.
-unsafe fn path(pointer: *const c_char) -> Option<PathBuf> {
-    if pointer.is_null() {
-        return None;
-    }
-    // SAFETY: not NULL; the rest is the caller's promise.
-    let text = unsafe { CStr::from_ptr(pointer) };
-    Some(PathBuf::from(OsStr::from_bytes(text.to_bytes())))
 }
 
 /// # Safety

@@ -81,7 +81,7 @@ impl<'r> Looking<'r> {
         match action {
             Action::Skip(_) => return told.tell(FindingKind::AufsMetadata, entry, b""),
             Action::Whiteout { parent, name } => {
-                told.tell(FindingKind::Whiteout, entry, &layer::joined(parent, name))?;
+                told.tell(FindingKind::Whiteout, entry, &layer::joined(parent, name.as_bytes()))?;
             }
             Action::Opaque { dir } => told.tell(FindingKind::Opaque, entry, dir)?,
             Action::Root => attributes(entry, told)?,

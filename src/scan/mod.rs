@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use crate::desk::{self, Line, Serve};
 use crate::entries::{self, Sink};
-use crate::error::{Cause, Error, ErrorKind, Place, Result};
+use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::flow::{Amounts, Chunk, Counters, Flow, Settings, defect};
 use crate::observer::Progress;
 use crate::options::Options;
@@ -183,8 +183,9 @@ impl Sink for Reading<'_, '_> {
         self.looking.end(entry, &mut self.told)
     }
 
-    fn pause(&mut self) {
+    fn pause(&mut self) -> Result<()> {
         self.told.line.count(self.told.report.entries);
+        Ok(())
     }
 }
 
@@ -196,11 +197,11 @@ struct Told {
 
 impl Told {
     fn tell(&mut self, kind: FindingKind, entry: &Entry, detail: &[u8]) -> Result<()> {
-        self.send(Finding::new(kind, place(entry), detail))
+        self.send(Finding::new(kind, entry.place(), detail))
     }
 
     fn refuse_entry(&mut self, entry: &Entry, cause: Cause) -> Result<()> {
-        self.refuse(Error::from(cause).at(|| place(entry)))
+        self.refuse(Error::from(cause).at(|| entry.place()))
     }
 
     /// What is wrong with the blob is a finding, everything else ends the scan.
@@ -233,10 +234,6 @@ impl Told {
         self.report.seconds = begin.elapsed();
         self.report
     }
-}
-
-fn place(entry: &Entry) -> Place {
-    Place { entry: entry.index, path: entry.name.clone(), offset: entry.offset }
 }
 
 fn tally(counts: &mut EntryCounts, kind: Kind) {

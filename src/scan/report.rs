@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::finding::FindingKind;
 use crate::digest::Digest;
@@ -33,7 +33,7 @@ pub struct ScanReport {
     /// Digest of the uncompressed archive, likewise.
     pub diff_id: Option<Digest>,
     /// From the call to the return.
-    #[serde(serialize_with = "seconds")]
+    #[serde(serialize_with = "crate::report::seconds")]
     pub seconds: Duration,
 }
 
@@ -70,8 +70,4 @@ impl ScanReport {
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a report has only string keys and finite numbers")
     }
-}
-
-fn seconds<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_f64(time.as_secs_f64())
 }

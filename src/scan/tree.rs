@@ -194,7 +194,7 @@ impl Tree {
         parent: &[u8],
         name: Component<'_>,
     ) -> Result<Option<(DirId, NodeKind)>, Cause> {
-        let path = || layer::joined(parent, name);
+        let path = || layer::joined(parent, name.as_bytes());
         let absent = match Walk::to(parent).step(self)? {
             Step::Arrived(dir) => match self.node(dir, name).map(|node| node.kind) {
                 // Only implied: it may be a symlink of a lower layer, which can be linked to.
@@ -378,7 +378,7 @@ impl Tree {
     }
 
     fn path_of(&self, dir: DirId, name: Component<'_>) -> Vec<u8> {
-        layer::joined(&self.path(dir), name)
+        layer::joined(&self.path(dir), name.as_bytes())
     }
 
     fn dir(&self, dir: DirId) -> &Dir {
