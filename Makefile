@@ -13,14 +13,14 @@ help:
 
 ## test: all tests; what .ci/run runs
 .PHONY: test
-test: lint test-rust test-c test-go test-kernel test-containerd
+test: lint test-rust test-schedules test-c test-go test-kernel test-containerd
 
 ## lint: formatters, clippy, go vet, manual pages, scripts, licence lines
 .PHONY: lint
 lint: lint-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
-	@wrong=$$(gofmt -l go-bindings); [ -z "$$wrong" ] || { echo "gofmt would change $$wrong"; exit 1; }
+	@wrong=$$(gofmt -l go-bindings bench/go); [ -z "$$wrong" ] || { echo "gofmt would change $$wrong"; exit 1; }
 	cd go-bindings && $(GO_VET) ./...
 	cd go-bindings/containerd/archive && $(GO_VET) ./...
 	cd go-bindings/containerd && $(GO_VET) ./... && $(GO_VET) -tags e2e,bench ./e2e
@@ -43,6 +43,11 @@ lint-tools:
 test-rust:
 	$(need) $(TEST_PACKAGES)
 	$(CARGO) test --quiet --workspace
+
+## test-schedules: the queue between the threads, under thousands of schedules
+.PHONY: test-schedules
+test-schedules:
+	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/schedules" $(CARGO) test --quiet --lib schedules
 
 # Other tools that the tests compare with, or take layers from.
 TEST_PACKAGES := acl attr buildah debootstrap gzip libarchive-tools libcap2-bin skopeo tar umoci zstd
@@ -112,10 +117,12 @@ bench-containerd:
 
 CONTAINERD_PACKAGES := attr buildah debootstrap docker-registry gcc jq libc6-dev pkg-config python3-venv runc skopeo systemd util-linux
 
-## bench: compares with other appliers on real layers; QUICK=1 for a first look; root, 4 GB of disk
+## bench: compares with other appliers on real layers; QUICK=1 for a first look; root, 12 GB of disk
 .PHONY: bench
 bench:
 	$(need) $(BENCH_PACKAGES)
+	@npm --version >/dev/null 2>&1 || scripts/need npm
+	scripts/bench-peers
 	$(CARGO) run --quiet --release --package ocilayer-bench -- $(if $(QUICK),--quick)
 
 ## bench-go: what it costs to unpack from Go: the command, an os.File, a pipe, in turns; root
@@ -123,7 +130,14 @@ bench:
 bench-go:
 	scripts/bench-go $(RUNS)
 
-BENCH_PACKAGES := debootstrap gzip libarchive-tools strace tar zstd
+## bench-stages: each stage alone: inflate, hash, parse, resolve, create; root
+.PHONY: bench-stages
+bench-stages:
+	$(need) debootstrap gzip tar zstd
+	scripts/debian-layer "$${CARGO_TARGET_DIR:-target}/tmp/real-layers"
+	LAYER="$$(realpath "$${CARGO_TARGET_DIR:-target}")/tmp/real-layers/debian.tar.gz" $(CARGO) bench --package ocilayer-bench --bench stages
+
+BENCH_PACKAGES := debootstrap gzip isal libarchive-tools pigz python3-pip strace tar zstd
 
 ## deps: installs what all of the above need
 .PHONY: deps

@@ -18,7 +18,9 @@ pub(crate) trait Sink {
     fn end(&mut self, entry: &Entry) -> Result<()>;
 
     /// All entries that ended in this piece were handed over.
-    fn pause(&mut self) {}
+    fn pause(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Reads the archive up to its end marker. Every error has its place.
@@ -27,7 +29,7 @@ pub(crate) fn read(limits: &Limits, sink: &mut impl Sink) -> Result<()> {
     while let Some(chunk) = sink.next().map_err(|error| error.at(|| parser.place()))? {
         let more = read_chunk(&mut parser, sink, &chunk)?;
         // At the end marker as well: the last progress tells of all entries.
-        sink.pause();
+        sink.pause()?;
         if !more {
             return Ok(());
         }

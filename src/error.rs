@@ -130,7 +130,8 @@ impl Error {
         self.0.place.as_ref()
     }
 
-    /// What had been done when it failed; always [`partial`](Report::partial).
+    /// What had been done when it failed, counting what was under way; always
+    /// [`partial`](Report::partial).
     pub fn report(&self) -> Option<&Report> {
         self.0.report.as_ref()
     }

@@ -3,8 +3,8 @@
 //! archive on the other.
 //!
 //! With one thread, [`Flow::next`] does all the work. With more, a thread of its own decompresses
-//! into buffers from a bounded pool, and `next` takes them off the [`Belt`]. Who waits, and who
-//! works meanwhile:
+//! into buffers from a bounded pool, and `next` takes them off the [`Belt`]; further threads help
+//! with what the reader leaves to others. Who waits, and who works meanwhile:
 //!
 //! - Reading the source, the blob's digest and decompression always belong to that thread.
 //! - The archive's digest must be made in order, but by whom does not matter. Every chunk goes to
@@ -19,7 +19,11 @@
 //!   read callback.
 
 mod belt;
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
+mod crew_tests;
+#[cfg(all(test, shuttle))]
+mod schedules;
+#[cfg(all(test, not(shuttle)))]
 mod tests;
 
 use std::any::Any;
@@ -42,7 +46,7 @@ use crate::source::{Input, SourceError, Stopper};
 use crate::sys;
 
 use belt::Belt;
-pub(crate) use belt::Chunk;
+pub(crate) use belt::{Chunk, Stretch, Work};
 
 /// What a flow needs to know of the options.
 #[derive(Clone)]
@@ -52,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) expect: Expect,
     pub(crate) cancel: Option<Cancel>,
+    /// The reader leaves work to others, so that more than two threads are of use.
+    pub(crate) crew: bool,
     /// [`RATIO_FLOOR`], but for tests.
     ratio_floor: u64,
 }
@@ -63,6 +69,7 @@ impl Settings {
             limits: options.limits,
             expect: options.expect.clone(),
             cancel: options.cancel.clone(),
+            crew: false,
             ratio_floor: RATIO_FLOOR,
         }
     }
@@ -124,14 +131,33 @@ pub(crate) struct Flow<'scope> {
 
 enum Engine<'scope> {
     /// Everything happens in `next`.
-    Inline {
-        press: Box<Press<'scope>>,
-        ended: bool,
-    },
+    Inline { press: Box<Press<'scope>>, ended: bool },
     Thread {
         worker: ScopedJoinHandle<'scope, Pressed>,
-        _stop: Stop,
+        helpers: Vec<ScopedJoinHandle<'scope, ()>>,
+        stop: Stop,
     },
+}
+
+/// The threads of a flow, for a reader that leaves work to them.
+pub(crate) struct Crew(Arc<Belt>);
+
+impl Crew {
+    /// Has somebody do it, sooner or later. Its first error comes out of [`Flow::next`] or
+    /// [`settle`](Crew::settle), and what nobody has begun by then is dropped.
+    pub(crate) fn leave(&self, work: Work) {
+        self.0.leave(work);
+    }
+
+    /// Waits until all is done that was left so far, and does its part of it.
+    pub(crate) fn settle(&self) -> Result<()> {
+        self.0.settle()
+    }
+
+    /// How long it took so far, but for what was done in [`settle`](Crew::settle).
+    pub(crate) fn time(&self) -> Duration {
+        self.0.work_time()
+    }
 }
 
 impl<'scope> Flow<'scope> {
@@ -147,14 +173,30 @@ impl<'scope> Flow<'scope> {
             Engine::Inline { press, ended: false }
         } else {
             let refused = |errno| Error::from(SourceError::Start(errno));
-            let _stop = Stop { belt: belt.clone(), _input: input.stopper().map_err(refused)? };
+            let no_thread = |error| refused(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN));
+            let stop = Stop { belt: belt.clone(), _input: input.stopper().map_err(refused)? };
             let press = Press::new(input, settings, counters.clone());
             let moving = belt.clone();
             let worker = sys::spawn(scope, "ocilayer-inflate", move || press.run(&moving))
-                .map_err(|error| refused(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
-            Engine::Thread { worker, _stop }
+                .map_err(no_thread)?;
+            let mut helpers = Vec::new();
+            // Beside the reader and the decompressor.
+            for _ in 2..if settings.crew { settings.threads } else { 0 } {
+                let belt = belt.clone();
+                let helper = sys::spawn(scope, "ocilayer-help", move || belt.help());
+                helpers.push(helper.map_err(no_thread)?);
+            }
+            Engine::Thread { worker, helpers, stop }
         };
         Ok(Flow { engine, belt, counters, cancel: settings.cancel.clone() })
+    }
+
+    /// Whom the reader can leave work to; none where it is alone.
+    pub(crate) fn crew(&self) -> Option<Crew> {
+        match self.engine {
+            Engine::Inline { .. } => None,
+            Engine::Thread { .. } => Some(Crew(self.belt.clone())),
+        }
     }
 
     /// The next bytes of the archive; none at the end of the uncompressed stream. Every chunk
@@ -183,11 +225,15 @@ impl<'scope> Flow<'scope> {
     pub(crate) fn finish(mut self) -> Result<Summary> {
         while self.next()?.is_some() {}
         let Flow { engine, belt, counters, .. } = self;
+        let (diff_id, digest) = belt.finish();
         let pressed = match engine {
             Engine::Inline { press, .. } => press.pressed(),
-            Engine::Thread { worker, _stop } => worker.join().map_err(defect)?,
+            Engine::Thread { worker, helpers, stop } => {
+                drop(stop);
+                helpers.into_iter().try_for_each(|helper| helper.join().map_err(defect))?;
+                worker.join().map_err(defect)?
+            }
         };
-        let (diff_id, digest) = belt.finish();
         let blob_digest = pressed.blob_digest.unwrap_or_else(|| diff_id.clone());
         let amounts = counters.amounts(pressed.compression, pressed.time, digest);
         Ok(Summary { blob_digest, diff_id, amounts })
@@ -198,8 +244,9 @@ impl<'scope> Flow<'scope> {
         let Flow { engine, belt, counters, .. } = self;
         let pressed = match engine {
             Engine::Inline { press, .. } => press.pressed(),
-            Engine::Thread { worker, _stop: stop } => {
+            Engine::Thread { worker, helpers, stop } => {
                 drop(stop);
+                helpers.into_iter().for_each(|helper| drop(helper.join()));
                 worker.join().unwrap_or_default()
             }
         };
@@ -224,7 +271,7 @@ impl Counters {
     }
 }
 
-/// Ends the decompressor's thread, when dropped.
+/// Ends all threads, when dropped.
 struct Stop {
     belt: Arc<Belt>,
     _input: Stopper,
@@ -281,6 +328,7 @@ impl<'a> Press<'a> {
             Ok(())
         }));
         belt.end(end.unwrap_or_else(|panic| Err(defect(panic))));
+        belt.help();
         self.pressed()
     }
 

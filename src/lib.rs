@@ -30,6 +30,8 @@
 //! ```
 
 #![deny(unsafe_code)]
+// Under shuttle only the queue's own tests are there.
+#![cfg_attr(all(test, shuttle), allow(dead_code, unused_imports))]
 
 mod apply;
 mod audit;
@@ -50,6 +52,9 @@ mod report;
 mod resolve;
 mod scan;
 mod source;
+#[cfg(feature = "stages")]
+#[doc(hidden)]
+pub mod stages;
 mod sys;
 pub mod tar;
 mod unpack;

@@ -2,7 +2,8 @@
 //! The pipeline.
 //!
 //! The calling thread serves callbacks and nothing else. A thread of this library decompresses,
-//! another one reads the archive and makes the files; both end before unpack returns.
+//! another one reads the archive and makes the files, where others may help; all end before unpack
+//! returns.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -17,7 +18,7 @@ use crate::apply::{Job, Tally};
 use crate::desk::{self, Call, Line, Watched};
 use crate::entries::{self, Sink};
 use crate::error::{Cause, Result};
-use crate::flow::{Amounts, Chunk, Counters, Flow, Settings, defect};
+use crate::flow::{Amounts, Chunk, Counters, Crew, Flow, Settings, defect};
 use crate::observer::Observer;
 use crate::options::{Options, OptionsError};
 use crate::report::{Bytes, Report, StageTimes};
@@ -61,7 +62,7 @@ pub fn unpack_with(
     })
 }
 
-fn open_root(path: &Path) -> Result<OwnedFd, OptionsError> {
+pub(crate) fn open_root(path: &Path) -> Result<OwnedFd, OptionsError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     retry_on_intr(|| open(path, flags, Permissions::empty()))
         .map_err(|errno| OptionsError::Root { path: path.to_owned(), errno })
@@ -82,6 +83,8 @@ struct Run<'r> {
 struct Clock {
     waiting: Duration,
     sync: Duration,
+    /// Who makes files as well.
+    crew: Option<Crew>,
 }
 
 impl<'r> Run<'r> {
@@ -92,14 +95,17 @@ impl<'r> Run<'r> {
         root: OwnedFd,
     ) -> Result<Report> {
         let private_umask = sys::private_umask().is_ok();
-        let settings = Settings::new(self.options, threads(self.options));
+        // Threads that are started from here on have this one's umask.
+        let mut settings = Settings::new(self.options, threads(self.options));
+        settings.crew = true;
         let mut flow = Flow::start(scope, input, &settings, self.counters.clone())?;
         let mut warn = |warning| self.line.warn(warning);
-        let mut job = Job::new(root, self.options, private_umask, &mut warn)?;
-        let mut clock = Clock::default();
+        let mut job = Job::new(root, self.options, private_umask, flow.crew(), &mut warn)?;
+        let mut clock = Clock { crew: flow.crew(), ..Clock::default() };
         let mut applying =
-            Applying { flow: &mut flow, job: &mut job, clock: &mut clock, run: &self };
-        if let Err(error) = entries::read(&self.options.limits, &mut applying) {
+            Applying { flow: &mut flow, job: &mut job, clock: &mut clock, run: &self, chunk: None };
+        let read = entries::read(&self.options.limits, &mut applying).and_then(|()| job.settle());
+        if let Err(error) = read {
             let amounts = flow.abandon();
             return Err(error.with_report(self.report(job.tally, amounts, &clock)));
         }
@@ -147,7 +153,7 @@ impl<'r> Run<'r> {
                 wall,
                 decompress: amounts.decompress,
                 digest: amounts.digest,
-                apply: wall.saturating_sub(clock.waiting + clock.sync),
+                apply: wall.saturating_sub(clock.waiting + clock.sync) + clock.by_others(),
                 sync: clock.sync,
             },
         }
@@ -160,11 +166,14 @@ struct Applying<'a, 'r, 's, 'j> {
     job: &'a mut Job<'j>,
     clock: &'a mut Clock,
     run: &'a Run<'r>,
+    /// What the entries come from at the moment.
+    chunk: Option<Chunk>,
 }
 
 impl Sink for Applying<'_, '_, '_, '_> {
     fn next(&mut self) -> Result<Option<Chunk>> {
-        self.clock.wait(|| self.flow.next())
+        self.chunk = self.clock.wait(|| self.flow.next())?;
+        Ok(self.chunk.clone())
     }
 
     fn begin(&mut self, entry: &Entry) -> Result<()> {
@@ -173,19 +182,26 @@ impl Sink for Applying<'_, '_, '_, '_> {
     }
 
     fn data(&mut self, entry: &Entry, at: u64, bytes: &[u8]) -> Result<()> {
-        self.job.data(entry, at, bytes)
+        self.job.data(entry, at, bytes, self.chunk.as_ref())
     }
 
     fn end(&mut self, entry: &Entry) -> Result<()> {
         self.job.end(entry)
     }
 
-    fn pause(&mut self) {
+    fn pause(&mut self) -> Result<()> {
+        self.chunk = None;
         self.run.line.count(self.job.tally.entries);
+        self.job.pause()
     }
 }
 
 impl Clock {
+    /// Time that making files took while this thread waited, or on others.
+    fn by_others(&self) -> Duration {
+        self.crew.as_ref().map_or(Duration::ZERO, Crew::time)
+    }
+
     fn wait<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let begin = Instant::now();
         let result = work();
@@ -201,10 +217,14 @@ impl Clock {
     }
 }
 
-/// How many threads to work on, when the caller leaves it to us: one for each CPU.
+/// With more, all wait for the one that decompresses.
+const ENOUGH: usize = 8;
+
+/// How many threads to work on, when the caller leaves it to us: one for each CPU, up to a number
+/// that is of use.
 pub(crate) fn threads(options: &Options) -> usize {
     match options.threads {
-        0 => available_parallelism().map_or(1, usize::from),
+        0 => available_parallelism().map_or(1, usize::from).min(ENOUGH),
         threads => threads,
     }
 }

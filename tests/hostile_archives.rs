@@ -35,7 +35,7 @@ fn rich() -> Vec<Entry> {
 /// Unpacks into fresh roots, watched, and checks what lies beside them.
 fn try_blob(what: &str, blob: &[u8], check: impl Fn(Result<Report, Error>)) {
     for setting in plain_settings(&[Way::Directory, Way::Overlay]) {
-        for threads in [1, 2] {
+        for threads in [1, 2, 8] {
             let scene = Scene::new();
             let mode = setting.way.mode();
             let options = Options { mode, threads, ..Options::default() };
@@ -402,7 +402,7 @@ fn limits_are_kept() {
         ),
     ];
     for (what, limits, entries, fits) in cases {
-        for threads in [1, 2] {
+        for threads in [1, 2, 8] {
             let scene = Scene::new();
             let options = Options { limits, threads, ..Options::default() };
             let blob = archive(&entries);

@@ -121,7 +121,7 @@ fn reference() -> Setting {
 fn others() -> [Setting; 4] {
     [
         setting(Way::Overlay, 1, Openat2::Works),
-        setting(Way::Overlay, 2, Openat2::Enosys),
+        setting(Way::Overlay, 8, Openat2::Enosys),
         setting(Way::Userxattr, 2, Openat2::Works),
         setting(Way::Directory, 2, Openat2::Eperm),
     ]

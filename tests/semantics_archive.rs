@@ -19,10 +19,10 @@ use sha2::Digest as _;
 /// The archive is read alike in every mode; one of each kind shows it.
 const WAYS: &[Way] = &[Way::Directory, Way::Overlay];
 
-/// Unpacks a blob as it is, with one thread and with two.
+/// Unpacks a blob as it is, with one thread, two and many.
 #[track_caller]
 fn unpack_blob(blob: &[u8], check: impl Fn(&Scene, Result<Report, Error>)) {
-    for threads in [1, 2] {
+    for threads in [1, 2, 8] {
         let scene = Scene::new();
         let options = Options { threads, ..Options::default() };
         let result = unpack(Source::memory(blob), scene.root(0), &options);

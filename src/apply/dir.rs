@@ -248,7 +248,7 @@ impl Job<'_> {
     fn open_dir(&mut self, at: &SafeParent, name: Component<'_>) -> Result<OwnedFd, Cause> {
         loop {
             match open_child(at.as_fd(), name.as_bytes()) {
-                Err(Errno::MFILE | Errno::NFILE) if self.resolver.spare_descriptors() => {}
+                Err(Errno::MFILE | Errno::NFILE) if self.spare_descriptors() => {}
                 result => return Ok(result.failing("openat")?),
             }
         }

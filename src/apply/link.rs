@@ -53,7 +53,8 @@ impl Job<'_> {
     /// Finds a link's target in the merged view, and brings it into the root if only a lower
     /// layer has it: link(2) does not reach across directories of an overlay.
     fn link_source(&mut self, parent: &[u8], name: Component<'_>) -> Result<DirId, Cause> {
-        let refused = |target: LinkTarget| Err(target.refusal(joined(parent, name)).into());
+        let refused =
+            |target: LinkTarget| Err(target.refusal(joined(parent, name.as_bytes())).into());
         let Some(dir) = self.find_dir(parent)? else {
             return refused(LinkTarget::absent(self.knows_parents(DirId::ROOT)?));
         };

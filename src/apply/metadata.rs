@@ -18,7 +18,7 @@ use crate::tar::{Entry, Kind, Time};
 
 /// Permission bits that open(2) and mkdir(2) may set. Setuid waits until the content is complete
 /// and the owner right; setgid on a directory would pass to its children.
-const CREATE_BITS: u32 = 0o777;
+pub(super) const CREATE_BITS: u32 = 0o777;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Owner {

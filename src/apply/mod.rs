@@ -9,6 +9,7 @@ mod link;
 mod metadata;
 mod node;
 mod parents;
+mod planned;
 mod remove;
 mod upper;
 mod whiteout;
@@ -16,20 +17,22 @@ pub(crate) mod xattr;
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Dir, FileType};
+use rustix::fs::{Dir, FileType, ioctl_getflags};
 use rustix::io::Errno;
 
-use crate::error::{Cause, Place, Result};
+use crate::error::{Cause, Error, Result};
+use crate::flow::{Chunk, Crew};
 use crate::layer::{self, Action, Names};
 use crate::observer::Warning;
-use crate::options::{Lowers, Mode, Options};
+use crate::options::{Lowers, Options};
 use crate::report::{EntryCounts, SkipReason, Skips};
-use crate::resolve::{Component, DirId, Resolver, SafeParent, View, is, stat_child};
+use crate::resolve::{Component, DirId, Resolver, SafeParent, View, is, is_whiteout, stat_child};
 use crate::tar::{Entry, Kind};
 
-use file::OpenFile;
+use file::CurrentFile;
 use link::LinkedLower;
 use metadata::Owner;
+use planned::Plan;
 
 /// A system call that failed while an entry was applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,7 +96,7 @@ pub(crate) struct Tally {
 }
 
 /// One layer on its way into one root. Entries come in archive order: `begin`, `data` for a file,
-/// `end`; then `finish`.
+/// `end`, and `pause` after those of a chunk; then `settle` and `finish`.
 pub(crate) struct Job<'j> {
     options: &'j Options,
     resolver: Resolver,
@@ -101,7 +104,9 @@ pub(crate) struct Job<'j> {
     process: Owner,
     /// This thread creates files with exactly the mode it asks for.
     private_umask: bool,
-    file: Option<OpenFile>,
+    file: Option<CurrentFile>,
+    /// Files that others make; none where there is nobody else.
+    plan: Option<Plan>,
     linked_lowers: Vec<LinkedLower>,
     names: Names,
     /// xattr namespaces that this file system does not support, each warned of once.
@@ -122,14 +127,17 @@ impl<'j> Job<'j> {
         root: OwnedFd,
         options: &'j Options,
         private_umask: bool,
+        crew: Option<Crew>,
         warn: &'j mut dyn FnMut(Warning),
     ) -> Result<Job<'j>> {
+        let crew = crew.filter(|_| !folds_case(&root));
         let mut job = Job {
             options,
             resolver: Resolver::new(root, options)?,
             process: Owner::of_process(),
             private_umask,
             file: None,
+            plan: crew.map(Plan::new),
             linked_lowers: Vec::new(),
             names: Names::default(),
             unsupported: Vec::new(),
@@ -145,8 +153,9 @@ impl<'j> Job<'j> {
         self.check_upper()?;
         let root = self.resolver.parent(DirId::ROOT)?;
         // What an empty root will hold is this layer's alone: no need to keep track of names.
-        if self.options.mode == Mode::Directory && is_empty(&root).failing("getdents64")? {
+        if is_empty(&root).failing("getdents64")? {
             self.resolver.tree.all_ours(DirId::ROOT);
+            self.resolver.tree.dir_mut(DirId::ROOT).adopted = false;
         }
         // An overlay mount shows the attributes of its upper root, so these are the parents'
         // unless the layer has an entry for the root.
@@ -166,19 +175,24 @@ impl<'j> Job<'j> {
                 Ok(())
             }
         };
-        result.map_err(|cause| crate::Error::from(cause).at(|| place(entry)))
+        result.map_err(|error| self.failure(error.at(|| entry.place())))
     }
 
-    fn apply(&mut self, entry: &Entry) -> Result<(), Cause> {
+    fn apply(&mut self, entry: &Entry) -> Result<()> {
         let mut names = std::mem::take(&mut self.names);
         let result = layer::interpret(entry, self.options.mode, &mut names)
+            .map_err(Error::from)
             .and_then(|action| self.act(entry, action));
         self.names = names;
         result
     }
 
-    fn act(&mut self, entry: &Entry, action: Action<'_>) -> Result<(), Cause> {
+    fn act(&mut self, entry: &Entry, action: Action<'_>) -> Result<()> {
         match action {
+            Action::Make { parent, name } => self.make_sure(parent, name)?,
+            _ => self.settle()?,
+        }
+        let acted = match action {
             Action::Root => self.describe_root(entry),
             Action::Make { parent, name } => self.make(entry, parent, name),
             Action::Link { parent, name, target } => self.link(parent, name, target),
@@ -188,7 +202,8 @@ impl<'j> Job<'j> {
                 self.skip(entry, reason, b"");
                 Ok(())
             }
-        }
+        };
+        Ok(acted?)
     }
 
     fn make(&mut self, entry: &Entry, parent: &[u8], name: Component<'_>) -> Result<(), Cause> {
@@ -208,19 +223,23 @@ impl<'j> Job<'j> {
         Ok(())
     }
 
-    /// Writes a piece of the current entry's data, if it has a place to go.
-    pub(crate) fn data(&mut self, entry: &Entry, at: u64, bytes: &[u8]) -> Result<()> {
-        let Some(file) = &mut self.file else { return Ok(()) };
-        self.tally.file_bytes += bytes.len() as u64;
-        let result = file.write(at, bytes);
-        result.map_err(|error| crate::Error::from(error).at(|| place(entry)))
+    /// Writes a piece of the current entry's data, if it has a place to go. `chunk` is what the
+    /// data may lie in.
+    pub(crate) fn data(
+        &mut self,
+        entry: &Entry,
+        at: u64,
+        bytes: &[u8],
+        chunk: Option<&Chunk>,
+    ) -> Result<()> {
+        let result = self.write_file(entry, at, bytes, chunk);
+        result.map_err(|cause| self.failure(Error::from(cause).at(|| entry.place())))
     }
 
     /// The current entry has no more data.
     pub(crate) fn end(&mut self, entry: &Entry) -> Result<()> {
-        let Some(file) = self.file.take() else { return Ok(()) };
-        let result = self.finish_file(entry, file);
-        result.map_err(|cause| crate::Error::from(cause).at(|| place(entry)))
+        let result = self.finish_file(entry);
+        result.map_err(|cause| self.failure(Error::from(cause).at(|| entry.place())))
     }
 
     /// Runs `make` in the directory, with whatever had the name before cleared away.
@@ -247,7 +266,7 @@ impl<'j> Job<'j> {
                     replaced = Replaced::Something;
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::MFILE | Errno::NFILE) if self.resolver.spare_descriptors() => {}
+                Err(Errno::MFILE | Errno::NFILE) if self.spare_descriptors() => {}
                 Err(errno) => return Err(ApplyError::new(operation, errno).into()),
             }
         }
@@ -298,12 +317,7 @@ impl<'j> Job<'j> {
 
     /// The path of a name below the root, for messages and for comparing.
     fn path(&self, dir: DirId, name: Component<'_>) -> Vec<u8> {
-        let mut path = self.resolver.tree.path(dir);
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name.as_bytes());
-        path
+        layer::joined(&self.resolver.tree.path(dir), name.as_bytes())
     }
 }
 
@@ -316,13 +330,12 @@ enum InRoot {
     Other,
 }
 
-fn place(entry: &Entry) -> Place {
-    Place { entry: entry.index, path: entry.name.clone(), offset: entry.offset }
-}
-
-/// overlayfs's whiteout (Documentation/filesystems/overlayfs.rst): a character device 0:0.
-fn is_whiteout(stat: &rustix::fs::Stat) -> bool {
-    is(stat, FileType::CharacterDevice) && stat.st_rdev == 0
+/// Whether two names that differ in case may be one file: then names alone do not tell which files
+/// are apart.
+fn folds_case(root: &OwnedFd) -> bool {
+    /// `FS_CASEFOLD_FL` of linux/fs.h.
+    const CASEFOLD: u32 = 0x4000_0000;
+    ioctl_getflags(root).is_ok_and(|flags| flags.bits() & CASEFOLD != 0)
 }
 
 fn is_empty(dir: &SafeParent) -> Result<bool, Errno> {

@@ -8,11 +8,11 @@ use std::os::fd::AsFd;
 use rustix::fs::{Dir, FileType, Mode as Permissions, mknodat};
 use rustix::io::Errno;
 
-use super::{Failing, InRoot, Job, is_whiteout, remove};
+use super::{Failing, InRoot, Job, remove};
 use crate::error::Cause;
 use crate::layer::{LayerError, Parents};
 use crate::report::SkipReason;
-use crate::resolve::{Below, Component, DirId, View, stat_child};
+use crate::resolve::{Below, Component, DirId, View, is_whiteout, stat_child};
 use crate::tar::Entry;
 
 impl Job<'_> {

@@ -1,25 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Chunks, their pool, and the line of those that wait for hashing.
+//! Chunks, their pool, and the lines of what waits to be done with them: hashing, and the reader's work.
 
 use std::collections::VecDeque;
-use std::ops::Deref;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::ops::{Deref, Range};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError, Weak};
+#[cfg(not(all(test, shuttle)))]
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+#[cfg(all(test, shuttle))]
+use shuttle::sync::{Condvar, Mutex, MutexGuard};
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Cause, Error, Result};
 
+use super::defect;
+
 /// Bytes in a chunk, a multiple of the archive's 512-byte blocks. Large enough that the locks and
 /// wake-ups of one chunk vanish beside its decompression, small enough that what one core has just
 /// decompressed is still in the shared cache when another hashes or writes it.
-pub(crate) const CHUNK: usize = 256 << 10;
+pub(crate) const CHUNK: usize = if cfg!(all(test, shuttle)) { 512 } else { 256 << 10 };
 
 /// Chunks in all: 4 MiB that let a burst of small files and a stretch of large ones even out.
-pub(crate) const POOL: usize = 16;
+pub(crate) const POOL: usize = if cfg!(all(test, shuttle)) { 3 } else { 16 };
 
 /// A stretch of archive bytes. Clones share it; the last one gives its buffer back.
 #[derive(Clone)]
 pub(crate) struct Chunk(Arc<Piece>);
+
+/// A part of a chunk, which it keeps.
+pub(crate) struct Stretch {
+    chunk: Chunk,
+    range: Range<usize>,
+}
 
 struct Piece {
     buffer: Box<[u8]>,
@@ -31,6 +45,21 @@ struct Piece {
 impl Chunk {
     pub(super) fn new(belt: &Arc<Belt>, buffer: Box<[u8]>, len: usize) -> Chunk {
         Chunk(Arc::new(Piece { buffer, len, belt: Arc::downgrade(belt) }))
+    }
+
+    /// Keeps `part`; none if it is not a part of this chunk.
+    pub(crate) fn stretch(&self, part: &[u8]) -> Option<Stretch> {
+        let begin = part.as_ptr().addr().checked_sub(self.as_ptr().addr())?;
+        let range = begin..begin.checked_add(part.len())?;
+        (range.end <= self.len()).then(|| Stretch { chunk: self.clone(), range })
+    }
+}
+
+impl Deref for Stretch {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.chunk[self.range.clone()]
     }
 }
 
@@ -50,14 +79,19 @@ impl Drop for Piece {
     }
 }
 
-/// What the decompressor and the reader share. No chunk is dropped under its lock: that takes the
-/// lock again.
+/// Something that the reader leaves to whoever is idle.
+pub(crate) type Work = Box<dyn FnOnce() -> Result<()> + Send>;
+
+/// What the decompressor, the reader and the helpers share. No chunk is dropped under its lock:
+/// that takes the lock again.
 pub(super) struct Belt {
     state: Mutex<State>,
-    /// The reader waits here, for a chunk, the end, or something to hash.
-    ready: Condvar,
-    /// The decompressor waits here, for a buffer, a stop, or something to hash.
-    room: Condvar,
+    /// The reader waits here, for a chunk, the end, or something to do.
+    reader: Condvar,
+    /// The decompressor waits here, for a buffer, a stop, or something to do.
+    press: Condvar,
+    /// Helpers wait here, for something to do or the end of it all.
+    helpers: Condvar,
 }
 
 struct State {
@@ -67,12 +101,51 @@ struct State {
     ready: VecDeque<Chunk>,
     unhashed: VecDeque<Chunk>,
     /// Away while somebody hashes, so that nobody holds the lock for that long.
-    hasher: Option<Hasher>,
+    hasher: Option<Box<Hasher>>,
     digest_time: Duration,
+    /// What the reader leaves to others, and how many are at it.
+    works: VecDeque<Work>,
+    working: usize,
+    work_time: Duration,
+    /// The first error of that work, until the reader takes it.
+    work_failure: Option<Error>,
     /// Whether the stream has ended, and its error until the reader takes it.
     ended: bool,
     failure: Option<Error>,
     stopped: bool,
+    asleep: Asleep,
+}
+
+/// Who waits at a condition variable. Waking nobody is a system call, too.
+#[derive(Default)]
+struct Asleep {
+    reader: bool,
+    press: bool,
+    helpers: usize,
+}
+
+/// Who waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Reader,
+    Press,
+    Helper,
+}
+
+impl Asleep {
+    fn has(&self, who: Who) -> bool {
+        match who {
+            Who::Reader => self.reader,
+            Who::Press => self.press,
+            Who::Helper => self.helpers > 0,
+        }
+    }
+}
+
+/// What anybody can do.
+enum Job {
+    Hash(Box<Hasher>, Chunk),
+    Work(Work),
 }
 
 impl Belt {
@@ -82,16 +155,27 @@ impl Belt {
             made: 0,
             ready: VecDeque::new(),
             unhashed: VecDeque::new(),
-            hasher: Some(hasher),
+            hasher: Some(Box::new(hasher)),
             digest_time: Duration::ZERO,
+            works: VecDeque::new(),
+            working: 0,
+            work_time: Duration::ZERO,
+            work_failure: None,
             ended: false,
             failure: None,
             stopped: false,
+            asleep: Asleep::default(),
         };
-        Arc::new(Belt { state: Mutex::new(state), ready: Condvar::new(), room: Condvar::new() })
+        Arc::new(Belt {
+            state: Mutex::new(state),
+            reader: Condvar::new(),
+            press: Condvar::new(),
+            helpers: Condvar::new(),
+        })
     }
 
-    /// A buffer for the decompressor, which hashes while there is none. None: it shall stop.
+    /// A buffer for the decompressor, which does what there is to do while there is none. None:
+    /// it shall stop.
     pub(super) fn buffer(&self) -> Option<Box<[u8]>> {
         let mut state = self.lock();
         loop {
@@ -106,7 +190,7 @@ impl Belt {
                 drop(state);
                 return Some(vec![0; CHUNK].into());
             }
-            state = self.hash_or_wait(state, &self.room);
+            state = self.work_or_wait(state, Who::Press);
         }
     }
 
@@ -121,7 +205,7 @@ impl Belt {
         if state.free.len() < POOL {
             state.free.push(buffer);
         }
-        self.room.notify_one();
+        self.release(state, &[Who::Press]);
     }
 
     /// Sends a chunk to the reader and into the line for hashing.
@@ -129,26 +213,64 @@ impl Belt {
         let mut state = self.lock();
         state.unhashed.push_back(chunk.clone());
         state.ready.push_back(chunk);
-        self.ready.notify_one();
+        self.release(state, &[Who::Reader, Who::Helper]);
     }
 
-    /// The decompressor has come to the end, or failed; it hashes what the reader leaves.
+    /// The decompressor has come to the end, or failed.
     pub(super) fn end(&self, end: Result<()>) {
         let mut state = self.lock();
         state.ended = true;
         state.failure = end.err();
-        self.ready.notify_one();
-        while !state.stopped
-            && let Some(job) = state.job()
-        {
-            state = self.hash(state, job);
+        self.release(state, &[Who::Reader]);
+    }
+
+    /// Does what there is to do, until a [`stop`](Belt::stop).
+    pub(super) fn help(&self) {
+        let mut state = self.lock();
+        while !state.stopped {
+            state = self.work_or_wait(state, Who::Helper);
         }
     }
 
-    /// The next chunk in order, then the stream's error if it has one, then none.
+    /// Leaves work to whoever is idle.
+    pub(super) fn leave(&self, work: Work) {
+        let mut state = self.lock();
+        // After an error nothing more is begun.
+        if state.stopped || state.work_failure.is_some() {
+            drop(state);
+            return;
+        }
+        state.works.push_back(work);
+        let idle = if state.asleep.helpers > 0 { Who::Helper } else { Who::Press };
+        self.release(state, &[idle]);
+    }
+
+    /// Waits until all work that was left is done, and does its part.
+    pub(super) fn settle(&self) -> Result<()> {
+        let mut state = self.lock();
+        loop {
+            if let Some(failure) = state.take_work_failure() {
+                return Err(failure);
+            }
+            state = match state.works.pop_front() {
+                Some(work) => {
+                    state.working += 1;
+                    self.work(state, work)
+                }
+                None if state.working == 0 => return Ok(()),
+                None => self.wait(state, Who::Reader),
+            };
+        }
+    }
+
+    /// The next chunk in order, then the stream's error if it has one, then none. An error of
+    /// the work that was left comes first.
     pub(super) fn take(&self) -> Result<Option<Chunk>> {
         let mut state = self.lock();
         loop {
+            if let Some(failure) = state.take_work_failure() {
+                return Err(failure);
+            }
             if let Some(chunk) = state.ready.pop_front() {
                 return Ok(Some(chunk));
             }
@@ -160,7 +282,7 @@ impl Belt {
             if state.ended {
                 return Ok(None);
             }
-            state = self.hash_or_wait(state, &self.ready);
+            state = self.work_or_wait(state, Who::Reader);
         }
     }
 
@@ -168,7 +290,7 @@ impl Belt {
     pub(super) fn finish(&self) -> (Digest, Duration) {
         let mut state = self.lock();
         while !state.unhashed.is_empty() || state.hasher.is_none() {
-            state = self.hash_or_wait(state, &self.ready);
+            state = self.work_or_wait(state, Who::Reader);
         }
         let hasher = state.hasher.clone().expect("the loop waited for it");
         (hasher.finish(), state.digest_time)
@@ -178,7 +300,7 @@ impl Belt {
     pub(super) fn hash_here(&self, chunk: &Chunk) {
         let mut state = self.lock();
         if let Some(hasher) = state.hasher.take() {
-            drop(self.hash(state, (hasher, chunk.clone())));
+            drop(self.hash(state, hasher, chunk.clone()));
         }
     }
 
@@ -186,29 +308,38 @@ impl Belt {
         self.lock().digest_time
     }
 
-    /// Turns the decompressor away at its next buffer.
-    pub(super) fn stop(&self) {
-        self.lock().stopped = true;
-        self.room.notify_one();
+    /// How long the work that was left has taken, but for what [`settle`](Belt::settle) did.
+    pub(super) fn work_time(&self) -> Duration {
+        self.lock().work_time
     }
 
-    fn hash_or_wait<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        turn: &Condvar,
-    ) -> MutexGuard<'a, State> {
+    /// Turns the decompressor away at its next buffer, and helpers at their next job. Work that
+    /// nobody has begun is not done any more.
+    pub(super) fn stop(&self) {
+        let mut state = self.lock();
+        state.stopped = true;
+        let works = std::mem::take(&mut state.works);
+        drop(state);
+        drop(works);
+        self.press.notify_all();
+        self.helpers.notify_all();
+    }
+
+    fn work_or_wait<'a>(&'a self, mut state: Locked<'a>, who: Who) -> Locked<'a> {
         match state.job() {
-            Some(job) => self.hash(state, job),
-            None => turn.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(Job::Hash(hasher, chunk)) => self.hash(state, hasher, chunk),
+            Some(Job::Work(work)) => {
+                let begin = Instant::now();
+                let mut state = self.work(state, work);
+                state.work_time += begin.elapsed();
+                state
+            }
+            None => self.wait(state, who),
         }
     }
 
     /// Hashes without the lock; the chunk's buffer may come back on the way.
-    fn hash<'a>(
-        &'a self,
-        state: MutexGuard<'a, State>,
-        (mut hasher, chunk): (Hasher, Chunk),
-    ) -> MutexGuard<'a, State> {
+    fn hash<'a>(&'a self, state: Locked<'a>, mut hasher: Box<Hasher>, chunk: Chunk) -> Locked<'a> {
         drop(state);
         let begin = Instant::now();
         hasher.update(&chunk);
@@ -217,23 +348,111 @@ impl Belt {
         let mut state = self.lock();
         state.hasher = Some(hasher);
         state.digest_time += time;
-        // The other side may have gone to sleep only because the hasher was away.
-        self.ready.notify_one();
-        self.room.notify_one();
+        // Others may have gone to sleep only because the hasher was away.
+        self.wake(state, &[Who::Reader, Who::Press])
+    }
+
+    /// Does without the lock what was left, and what that kept goes with it.
+    fn work<'a>(&'a self, state: Locked<'a>, work: Work) -> Locked<'a> {
+        drop(state);
+        // Unwind safe: what the work was about is not looked at after a panic.
+        let result =
+            catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(defect(panic)));
+        let mut state = self.lock();
+        state.working -= 1;
+        if let Err(error) = result {
+            state.work_failure.get_or_insert(error);
+            let dropped = std::mem::take(&mut state.works);
+            drop(state);
+            drop(dropped);
+            state = self.lock();
+        }
+        // It may wait for all of it to be done.
+        match state.working {
+            0 => self.wake(state, &[Who::Reader]),
+            _ => state,
+        }
+    }
+
+    fn wait<'a>(&'a self, mut state: Locked<'a>, who: Who) -> Locked<'a> {
+        let turn = match who {
+            Who::Reader => {
+                state.asleep.reader = true;
+                &self.reader
+            }
+            Who::Press => {
+                state.asleep.press = true;
+                &self.press
+            }
+            Who::Helper => {
+                state.asleep.helpers += 1;
+                &self.helpers
+            }
+        };
+        let mut state = turn.wait(state).unwrap_or_else(PoisonError::into_inner);
+        match who {
+            Who::Reader => state.asleep.reader = false,
+            Who::Press => state.asleep.press = false,
+            Who::Helper => state.asleep.helpers -= 1,
+        }
         state
     }
 
+    /// Wakes those who sleep among `whom`, without the lock: with it they would wait again at once.
+    fn wake<'a>(&'a self, state: Locked<'a>, whom: &[Who]) -> Locked<'a> {
+        match whom.iter().any(|who| state.asleep.has(*who)) {
+            true => {
+                self.release(state, whom);
+                self.lock()
+            }
+            false => state,
+        }
+    }
+
+    /// The same, and leaves it unlocked.
+    fn release(&self, mut state: Locked<'_>, whom: &[Who]) {
+        let asleep = &mut state.asleep;
+        let has = |who| whom.contains(&who);
+        let reader = has(Who::Reader) && std::mem::take(&mut asleep.reader);
+        let press = has(Who::Press) && std::mem::take(&mut asleep.press);
+        let helper = has(Who::Helper) && asleep.helpers > 0;
+        drop(state);
+        if reader {
+            self.reader.notify_one();
+        }
+        if press {
+            self.press.notify_one();
+        }
+        if helper {
+            self.helpers.notify_one();
+        }
+    }
+
     /// Never poisoned in earnest: nothing that can panic happens under it.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> Locked<'_> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+type Locked<'a> = MutexGuard<'a, State>;
+
 impl State {
-    fn job(&mut self) -> Option<(Hasher, Chunk)> {
-        if self.unhashed.is_empty() {
-            return None;
+    /// Hashing first: it has an order, so that it can become what all wait for.
+    fn job(&mut self) -> Option<Job> {
+        if !self.unhashed.is_empty()
+            && let Some(hasher) = self.hasher.take()
+        {
+            return self.unhashed.pop_front().map(|chunk| Job::Hash(hasher, chunk));
         }
-        Some((self.hasher.take()?, self.unhashed.pop_front()?))
+        let work = self.works.pop_front()?;
+        self.working += 1;
+        Some(Job::Work(work))
+    }
+
+    fn take_work_failure(&mut self) -> Option<Error> {
+        let failure = self.work_failure.take()?;
+        // For one who asks again.
+        self.work_failure = Some(Cause::Cancelled.into());
+        Some(failure)
     }
 }

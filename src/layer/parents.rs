@@ -59,10 +59,10 @@ fn component(name: &[u8]) -> Component<'_> {
 }
 
 /// A name in the directory of a clean path.
-pub(crate) fn joined(parent: &[u8], name: Component<'_>) -> Vec<u8> {
+pub(crate) fn joined(parent: &[u8], name: &[u8]) -> Vec<u8> {
     match parent {
-        b"" => name.as_bytes().to_vec(),
-        parent => [parent, name.as_bytes()].join(&b'/'),
+        b"" => name.to_vec(),
+        parent => [parent, name].join(&b'/'),
     }
 }
 

@@ -430,6 +430,11 @@ pub(crate) fn is(stat: &Stat, kind: FileType) -> bool {
     FileType::from_raw_mode(stat.st_mode) == kind
 }
 
+/// overlayfs's whiteout (Documentation/filesystems/overlayfs.rst): a character device 0:0.
+pub(crate) fn is_whiteout(stat: &Stat) -> bool {
+    is(stat, FileType::CharacterDevice) && stat.st_rdev == 0
+}
+
 /// Whether overlayfs takes the directory for opaque: the mark counts only if it is `y`.
 pub(crate) fn is_marked(fd: BorrowedFd<'_>, mark: &str) -> bool {
     let mut value = [0u8; 2];

@@ -131,6 +131,14 @@ impl Resolver {
         self.last.as_ref().filter(|(last, _)| last == path).map(|(_, dir)| *dir)
     }
 
+    /// The directory that `path` leads to, if that can be told without looking at any.
+    pub(crate) fn known(&self, path: &[u8]) -> Option<DirId> {
+        self.last_parent(path).or_else(|| {
+            let mut names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
+            names.try_fold(DirId::ROOT, |dir, name| self.tree.child(dir, name))
+        })
+    }
+
     pub(crate) fn remember_parent(&mut self, path: &[u8], dir: DirId) {
         match &mut self.last {
             Some((last, id)) => {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One entry of an archive, after all of its headers were read.
 
+use crate::error::Place;
+
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u32)]
@@ -56,4 +58,11 @@ pub struct Entry {
     pub device: (u32, u32),
     /// Name and value, each name once, in the order of the archive.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Entry {
+    /// Where it is, for errors and findings.
+    pub(crate) fn place(&self) -> Place {
+        Place { entry: self.index, path: self.name.clone(), offset: self.offset }
+    }
 }

@@ -144,11 +144,7 @@ impl Parser {
     /// Where the parser is, for errors: the entry being read, or the one that would come next.
     pub fn place(&self) -> Place {
         match self.within {
-            true => Place {
-                entry: self.entry.index,
-                path: self.entry.name.clone(),
-                offset: self.entry.offset,
-            },
+            true => self.entry.place(),
             false => {
                 let offset = self.position - self.filled as u64;
                 Place { entry: self.entries, path: Vec::new(), offset }

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The belt under thousands of schedules, by shuttle: a deadlock or a lost wake-up in any of them
+//! fails. `make test-schedules` runs them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::io::Errno;
+use shuttle::thread;
+
+use super::belt::{Belt, CHUNK, Chunk};
+use crate::digest::Hasher;
+use crate::error::{Cause, Error};
+
+/// More than there are buffers.
+const CHUNKS: usize = 7;
+
+fn press(belt: &Arc<Belt>) {
+    for number in 0..CHUNKS {
+        let Some(mut buffer) = belt.buffer() else { break };
+        buffer.fill(number as u8);
+        belt.put(Chunk::new(belt, buffer, CHUNK));
+    }
+    belt.end(Ok(()));
+    belt.help();
+}
+
+/// Reads all, leaves work for each chunk, which keeps it, and waits for all of it now and then.
+fn read(belt: &Arc<Belt>, fails: Option<usize>) -> Result<usize, Error> {
+    let done = Arc::new(AtomicUsize::new(0));
+    let mut number = 0;
+    while let Some(chunk) = belt.take()? {
+        assert_eq!(chunk[0], number as u8, "chunks come in order");
+        let (done, fails) = (done.clone(), fails == Some(number));
+        belt.leave(Box::new(move || {
+            if fails {
+                return Err(Cause::Filter(Errno::XDEV).into());
+            }
+            done.fetch_add(chunk.len(), Ordering::Relaxed);
+            Ok(())
+        }));
+        if number % 3 == 2 {
+            belt.settle()?;
+        }
+        number += 1;
+    }
+    belt.settle()?;
+    Ok(done.load(Ordering::Relaxed))
+}
+
+fn run(helpers: usize, fails: Option<usize>) {
+    let belt = Belt::new(Hasher::towards(None));
+    let mut threads = Vec::new();
+    let pressing = belt.clone();
+    threads.push(thread::spawn(move || press(&pressing)));
+    for _ in 0..helpers {
+        let belt = belt.clone();
+        threads.push(thread::spawn(move || belt.help()));
+    }
+    let result = read(&belt, fails);
+    if fails.is_none() {
+        assert_eq!(result.expect("read to the end"), CHUNKS * CHUNK);
+        let mut hasher = Hasher::towards(None);
+        (0..CHUNKS).for_each(|number| hasher.update(&[number as u8; CHUNK]));
+        assert_eq!(belt.finish().0, hasher.finish());
+    } else {
+        assert_eq!(result.expect_err("an error").errno(), Errno::XDEV);
+    }
+    belt.stop();
+    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+}
+
+fn schedules(helpers: usize, fails: Option<usize>) {
+    shuttle::check_random(move || run(helpers, fails), 3_000);
+    shuttle::check_pct(move || run(helpers, fails), 3_000, 3);
+}
+
+#[test]
+fn two_threads_end_with_the_whole() {
+    schedules(0, None);
+}
+
+#[test]
+fn helpers_end_with_the_whole() {
+    schedules(1, None);
+    schedules(3, None);
+}
+
+#[test]
+fn failed_work_ends_all() {
+    (0..CHUNKS).step_by(3).for_each(|number| schedules(2, Some(number)));
+}
