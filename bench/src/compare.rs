@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The comparison: interleaved rounds, in which each outcome is checked.
 
-use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
@@ -9,8 +8,12 @@ use crate::layers::{Codec, Kind, Layer};
 use crate::measure::{self, Measured};
 use crate::peers::{BASELINE, Peer};
 use crate::results::{Results, Row, median};
+use crate::target::{Filesystem, Target};
 use crate::tree::Tree;
 use crate::{Compare, Result, syscalls};
+
+/// Which file system to unpack to, and below which directory it is made.
+type Place<'a> = (Filesystem, &'a Path);
 
 /// What one run left behind.
 struct Outcome {
@@ -34,18 +37,26 @@ pub fn compare(arguments: &Compare) -> Result<()> {
         .filter(|peer| {
             let asked = arguments.appliers.is_empty()
                 || arguments.appliers.iter().any(|name| name == peer.name());
-            *peer == BASELINE || asked && peer.present()
+            *peer == BASELINE || asked
         })
         .collect();
+    if let Some(program) = peers.iter().find_map(|peer| peer.missing()) {
+        return Err(format!("{program} is missing: `make bench` installs it").into());
+    }
 
     let mut rows = Vec::new();
     for (kind, codec) in plan(arguments) {
         let layer = kind.layer(codec, &arguments.cache)?;
-        eprintln!("{} {}: {} entries", kind.name(), codec.name(), layer.entries);
+        eprintln!("{} {}{}: {} entries", kind.name(), codec.name(), codec.variant(), layer.entries);
         let rounds = arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 7 });
-        let runs = rounds_of(&layer, &peers, rounds, &arguments.roots)?;
-        for run in &runs {
-            rows.push(row(&layer, run, &runs[0], &arguments.roots)?);
+        let peers: Vec<Peer> =
+            peers.iter().copied().filter(|peer| peer.differs_for(codec)).collect();
+        for &filesystem in &arguments.filesystems {
+            let place = (filesystem, arguments.roots.as_path());
+            let runs = rounds_of(&layer, &peers, rounds, place)?;
+            for run in &runs {
+                rows.push(row(&layer, run, &runs[0], place)?);
+            }
         }
     }
 
@@ -61,12 +72,21 @@ pub fn compare(arguments: &Compare) -> Result<()> {
 
 /// The layers to measure with, as asked for.
 fn plan(arguments: &Compare) -> Vec<(Kind, Codec)> {
-    let all = [
-        (Kind::Base, &[Codec::Gzip, Codec::Zstd, Codec::None][..]),
-        (Kind::Small, if arguments.quick { &[Codec::Gzip] } else { &[Codec::Gzip, Codec::Zstd] }),
-        (Kind::Big100, &[Codec::Gzip]),
-        (Kind::Big1400, if arguments.quick { &[] } else { &[Codec::Gzip, Codec::Zstd] }),
-    ];
+    use Codec::{Gzip, Members, None, Pigz, Zstd};
+    let all: [(Kind, &[Codec]); 4] = match arguments.quick {
+        true => [
+            (Kind::Base, &[Gzip, Zstd]),
+            (Kind::NodeModules, &[Gzip]),
+            (Kind::PythonMl, &[]),
+            (Kind::BigFile, &[]),
+        ],
+        false => [
+            (Kind::Base, &[Gzip, Members, Pigz, Zstd, None]),
+            (Kind::NodeModules, &[Gzip, Zstd]),
+            (Kind::PythonMl, &[Gzip, Zstd]),
+            (Kind::BigFile, &[Gzip, Zstd]),
+        ],
+    };
     let asked = |kind: Kind| match arguments.layers.as_slice() {
         [] => true,
         layers => layers.contains(&kind),
@@ -79,14 +99,14 @@ fn plan(arguments: &Compare) -> Vec<(Kind, Codec)> {
     asked_for.flat_map(|(kind, usual)| codecs(usual).into_iter().map(move |c| (kind, c))).collect()
 }
 
-fn rounds_of(layer: &Layer, peers: &[Peer], rounds: usize, roots: &Path) -> Result<Vec<Runs>> {
+fn rounds_of(layer: &Layer, peers: &[Peer], rounds: usize, place: Place<'_>) -> Result<Vec<Runs>> {
     let new = |&peer| Runs { peer, measured: Vec::new(), differs: None };
     let mut runs: Vec<Runs> = peers.iter().map(new).collect();
     // The first round is not counted: it is about the outcome, and loads the programs.
     for round in 0..=rounds {
         let mut baseline: Option<Outcome> = None;
         for run in &mut runs {
-            let outcome = apply(layer, run.peer, roots)?;
+            let outcome = apply(layer, run.peer, place)?;
             let expected = baseline.get_or_insert_with(|| outcome.copy());
             run.differs = run.differs.take().or_else(|| difference(run.peer, expected, &outcome));
             if round > 0 {
@@ -99,8 +119,9 @@ fn rounds_of(layer: &Layer, peers: &[Peer], rounds: usize, roots: &Path) -> Resu
     Ok(runs)
 }
 
-fn apply(layer: &Layer, peer: Peer, roots: &Path) -> Result<Outcome> {
-    let root = fresh(roots)?;
+fn apply(layer: &Layer, peer: Peer, (filesystem, roots): Place<'_>) -> Result<Outcome> {
+    let target = Target::fresh(filesystem, roots)?;
+    let root = target.root()?;
     measure::make_ready(&layer.blob, layer.bytes)?;
     let ready = Instant::now();
     let measured = measure::command(&peer.command(layer, &root)?)?;
@@ -108,26 +129,21 @@ fn apply(layer: &Layer, peer: Peer, roots: &Path) -> Result<Outcome> {
     if idle > measure::READY_FOR.as_secs_f64() {
         return Err(format!("{idle:.1} s passed between warming the memory and the run").into());
     }
-    let mut tree = Tree::read(&root)?;
+    let mut tree = match peer.makes_tree() {
+        true => Tree::read(&peer.tree(&root))?,
+        // Nobody looks at it.
+        false => Tree::read(&root)?,
+    };
     // Whether an entry "./" applies to the root is a matter of opinion among appliers.
     tree.forget_root();
-    fs::remove_dir_all(&root)?;
     Ok(Outcome { measured, tree })
-}
-
-/// An empty directory that no run has used before.
-fn fresh(roots: &Path) -> Result<std::path::PathBuf> {
-    fs::create_dir_all(roots)?;
-    let root = roots.join("root");
-    if root.exists() {
-        fs::remove_dir_all(&root)?;
-    }
-    fs::create_dir(&root)?;
-    Ok(root.canonicalize()?)
 }
 
 /// In what an outcome is not the baseline's: the digest, or else the first difference of the trees.
 fn difference(peer: Peer, expected: &Outcome, outcome: &Outcome) -> Option<String> {
+    if !peer.makes_tree() {
+        return None;
+    }
     let (theirs, ours) = (&expected.measured.output, &outcome.measured.output);
     if peer.digests() && theirs != ours {
         return Some(format!("digest {ours}, not {theirs}"));
@@ -143,7 +159,7 @@ impl Outcome {
     }
 }
 
-fn row(layer: &Layer, run: &Runs, baseline: &Runs, roots: &Path) -> Result<Row> {
+fn row(layer: &Layer, run: &Runs, baseline: &Runs, place: Place<'_>) -> Result<Row> {
     let medians = |value: fn(&Measured) -> f64| median(run.measured.iter().map(value));
     let ratio = |value: fn(&Measured) -> f64| {
         let pairs = run.measured.iter().zip(&baseline.measured);
@@ -154,11 +170,12 @@ fn row(layer: &Layer, run: &Runs, baseline: &Runs, roots: &Path) -> Result<Row> 
     Ok(Row {
         layer: layer.kind.name(),
         codec: layer.codec.name(),
+        variant: layer.codec.variant().trim(),
         entries: layer.entries,
         layer_bytes: layer.bytes,
         applier: run.peer.name(),
         threads: run.peer.threads(),
-        filesystem: filesystem(roots)?,
+        filesystem: place.0,
         runs: run.measured.len(),
         digests: run.peer.digests(),
         wall_s: medians(wall),
@@ -166,31 +183,21 @@ fn row(layer: &Layer, run: &Runs, baseline: &Runs, roots: &Path) -> Result<Row> 
         peak_rss_bytes: medians(|m| m.peak_rss_bytes as f64) as u64,
         wall_ratio: ratio(wall),
         cpu_ratio: ratio(cpu),
-        syscalls_per_entry: syscalls_per_entry(layer, run.peer, roots)?,
+        syscalls_per_entry: syscalls_per_entry(layer, run.peer, place)?,
         differs: run.differs.clone(),
     })
 }
 
 /// On layers of many entries only; on the others it would be a count of reads and writes.
-fn syscalls_per_entry(layer: &Layer, peer: Peer, roots: &Path) -> Result<Option<f64>> {
-    if !matches!(layer.kind, Kind::Base | Kind::Small) || !syscalls::present() {
+fn syscalls_per_entry(
+    layer: &Layer,
+    peer: Peer,
+    (filesystem, roots): Place<'_>,
+) -> Result<Option<f64>> {
+    if !matches!(layer.kind, Kind::Base | Kind::NodeModules) || !syscalls::present() {
         return Ok(None);
     }
-    let root = fresh(roots)?;
-    let calls = syscalls::count(&peer.command(layer, &root)?, &roots.join("strace"))?;
-    fs::remove_dir_all(&root)?;
+    let target = Target::fresh(filesystem, roots)?;
+    let calls = syscalls::count(&peer.command(layer, &target.root()?)?, &roots.join("strace"))?;
     Ok(Some(calls as f64 / layer.entries as f64))
-}
-
-/// The type of the file system that `path` is on.
-fn filesystem(path: &Path) -> Result<String> {
-    let path = path.canonicalize()?;
-    let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let mounts = mounts.lines().filter_map(|line| {
-        let mut columns = line.split(' ').skip(1);
-        Some((columns.next()?, columns.next()?))
-    });
-    // The last of the longest: a later mount hides an earlier one.
-    let best = mounts.filter(|(at, _)| path.starts_with(at)).max_by_key(|(at, _)| at.len());
-    Ok(best.map_or("unknown", |(_, kind)| kind).to_owned())
 }

@@ -12,16 +12,19 @@ use crate::Result;
 
 /// What is in a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// A minimal Debian, by debootstrap
+    #[value(name = "base")]
     Base,
-    /// Sources of crates and npm packages, in copies: many small files
-    Small,
-    /// Shared libraries and programs of toolchains, 100 MB
-    Big100,
-    /// The same, 1.4 GB
-    Big1400,
+    /// What npm installs for some well-known packages: many small files
+    #[value(name = "node_modules")]
+    NodeModules,
+    /// numpy, scipy, pandas and scikit-learn, by pip
+    #[value(name = "python-ml")]
+    PythonMl,
+    /// Shared libraries and programs of toolchains, over 1 GB
+    #[value(name = "bigfile")]
+    BigFile,
 }
 
 /// How it is compressed.
@@ -30,6 +33,10 @@ pub enum Kind {
 pub enum Codec {
     /// gzip -6, as container tools write it
     Gzip,
+    /// gzip -6 in a member for each 4 MiB, as eStargz and others that seek have many
+    Members,
+    /// pigz -6: one member, in blocks that were compressed on their own
+    Pigz,
     /// zstd -3
     Zstd,
     /// Not at all
@@ -46,9 +53,6 @@ pub struct Layer {
     pub bytes: u64,
 }
 
-/// About what a large web application's node_modules has.
-const SMALL_ENTRIES: u64 = 40_000;
-
 /// A file below this is no "big" one.
 const BIG_FILE: u64 = 1 << 20;
 
@@ -56,9 +60,9 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Kind::Base => "base",
-            Kind::Small => "small",
-            Kind::Big100 => "big-100",
-            Kind::Big1400 => "big-1400",
+            Kind::NodeModules => "node_modules",
+            Kind::PythonMl => "python-ml",
+            Kind::BigFile => "bigfile",
         }
     }
 
@@ -71,9 +75,9 @@ impl Kind {
             let part = plain.with_extension("part");
             match self {
                 Kind::Base => debian(cache, &part)?,
-                Kind::Small => small(&part)?,
-                Kind::Big100 => big(&part, 100_000_000)?,
-                Kind::Big1400 => big(&part, 1_400_000_000)?,
+                Kind::NodeModules => node_modules(cache, &part)?,
+                Kind::PythonMl => python(cache, &part)?,
+                Kind::BigFile => big(&part)?,
             }
             fs::rename(&part, &plain)?;
         }
@@ -86,11 +90,21 @@ impl Kind {
 }
 
 impl Codec {
+    /// Which format it is.
     pub fn name(self) -> &'static str {
         match self {
-            Codec::Gzip => "gzip",
+            Codec::Gzip | Codec::Members | Codec::Pigz => "gzip",
             Codec::Zstd => "zstd",
             Codec::None => "none",
+        }
+    }
+
+    /// What made it so, where that is not the usual program.
+    pub fn variant(self) -> &'static str {
+        match self {
+            Codec::Members => " (members)",
+            Codec::Pigz => " (pigz)",
+            Codec::Gzip | Codec::Zstd | Codec::None => "",
         }
     }
 
@@ -104,17 +118,19 @@ impl Codec {
     }
 
     fn compress(self, plain: &Path) -> Result<PathBuf> {
-        let (program, arguments, extension) = match self {
-            Codec::Gzip => ("gzip", ["-6", "-n"], "tar.gz"),
-            Codec::Zstd => ("zstd", ["-3", "-q"], "tar.zst"),
+        let (shell, extension) = match self {
+            Codec::Gzip => ("gzip -6 -n", "tar.gz"),
+            Codec::Members => ("split -b 4M --filter='gzip -6 -n' -", "members.tar.gz"),
+            Codec::Pigz => ("pigz -6 -n", "pigz.tar.gz"),
+            Codec::Zstd => ("zstd -3 -q", "tar.zst"),
             Codec::None => return Ok(plain.to_owned()),
         };
         let blob = plain.with_extension(extension);
         if !blob.exists() {
             eprintln!("making {}", blob.display());
             let part = plain.with_extension("part");
-            let mut command = Command::new(program);
-            command.args(arguments).stdin(File::open(plain)?).stdout(File::create(&part)?);
+            let mut command = Command::new("sh");
+            command.args(["-c", shell]).stdin(File::open(plain)?).stdout(File::create(&part)?);
             run(&mut command)?;
             fs::rename(&part, &blob)?;
         }
@@ -126,55 +142,68 @@ fn debian(cache: &Path, archive: &Path) -> Result<()> {
     let (root, script) = (cache.join("debian"), "scripts/debian-root");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(script);
     run(Command::new(script).arg(&root))?;
+    archive_of(&root, archive)
+}
+
+/// What many web applications depend on, at versions that stay.
+const NPM_PACKAGES: &[&str] = &[
+    "@mui/material@5.15.0",
+    "@angular/cli@17.0.0",
+    "aws-sdk@2.1500.0",
+    "date-fns@2.30.0",
+    "eslint@8.56.0",
+    "jest@29.7.0",
+    "next@14.0.4",
+    "react-scripts@5.0.1",
+    "typescript@5.3.3",
+];
+
+fn node_modules(cache: &Path, archive: &Path) -> Result<()> {
+    let root = cache.join("npm");
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]);
+    npm.args(["--legacy-peer-deps", "--prefix"]).arg(&root).args(NPM_PACKAGES);
+    run(&mut npm)?;
+    archive_of(&root, archive)
+}
+
+const PYTHON_PACKAGES: &[&str] = &["numpy", "scipy", "pandas", "scikit-learn", "matplotlib"];
+
+fn python(cache: &Path, archive: &Path) -> Result<()> {
+    let root = cache.join("python");
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--root-user-action=ignore", "--target"]);
+    run(pip.arg(root.join("usr/lib/python3/dist-packages")).args(PYTHON_PACKAGES))?;
+    archive_of(&root, archive)
+}
+
+/// An archive of a directory, which is removed then.
+fn archive_of(root: &Path, archive: &Path) -> Result<()> {
     // Times in whole seconds, as containerd and docker write layers; the tar crate knows no others.
     let times = "--pax-option=delete=atime,delete=ctime,delete=mtime";
     let mut tar = Command::new("tar");
     tar.args(["--xattrs", "--xattrs-include=*", "--numeric-owner", "--format=posix", times]);
-    run(tar.arg("-C").arg(&root).arg("-cf").arg(archive).arg("."))?;
+    run(tar.args(["--sort=name", "-C"]).arg(root).arg("-cf").arg(archive).arg("."))?;
     Ok(fs::remove_dir_all(root)?)
 }
 
-fn small(archive: &Path) -> Result<()> {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap_or_default()));
-    let sources = [
-        home.join("registry/src"),
-        home.join(".cargo/registry/src"),
-        "/usr/lib/node_modules".into(),
-        "/usr/local/lib/node_modules".into(),
-    ];
-    let sources: Vec<_> = sources.into_iter().filter(|source| source.is_dir()).collect();
-    if sources.is_empty() {
-        return Err("no sources of crates or npm packages on this machine".into());
-    }
-    let mut builder = Builder::new(File::create(archive)?);
-    builder.follow_symlinks(false);
-    let (mut entries, mut copy) = (0, 0);
-    while entries < SMALL_ENTRIES {
-        directory(&mut builder, &format!("copy-{copy}"))?;
-        for (number, source) in sources.iter().enumerate() {
-            builder.append_dir_all(format!("copy-{copy}/{number}"), source)?;
-            entries += count(source)?;
-        }
-        copy += 1;
-    }
-    Ok(builder.finish()?)
-}
+/// Bytes of [`Kind::BigFile`], at least.
+const BIG: u64 = 1_100_000_000;
 
-fn big(archive: &Path, bytes: u64) -> Result<()> {
+fn big(archive: &Path) -> Result<()> {
     let mut files = Vec::new();
     let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
     find_big(&Path::new(&sysroot).join("lib"), &mut files)?;
     if let Ok(goroot) = output(Command::new("go").args(["env", "GOROOT"])) {
         find_big(Path::new(&goroot), &mut files)?;
     }
-    // Those of middling size first, so that the small layer is not one file alone.
-    files.sort();
+    // A few large ones, rather than many.
+    files.sort_by(|a, b| b.cmp(a));
     let mut builder = Builder::new(File::create(archive)?);
     directory(&mut builder, "big")?;
     let mut written = 0;
     for (number, (size, file)) in files.iter().cycle().enumerate() {
-        if written >= bytes {
+        if written >= BIG {
             break;
         }
         let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -188,6 +217,8 @@ fn directory(builder: &mut Builder<File>, name: &str) -> Result<()> {
     let mut header = Header::new_ustar();
     header.set_entry_type(EntryType::Directory);
     header.set_mode(0o755);
+    header.set_uid(0);
+    header.set_gid(0);
     header.set_mtime(1_700_000_000);
     header.set_size(0);
     Ok(builder.append_data(&mut header, format!("{name}/"), std::io::empty())?)
@@ -204,15 +235,6 @@ fn find_big(directory: &Path, files: &mut Vec<(u64, PathBuf)>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn count(directory: &Path) -> Result<u64> {
-    let mut entries = 1;
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        entries += if entry.file_type()?.is_dir() { count(&entry.path())? } else { 1 };
-    }
-    Ok(entries)
 }
 
 pub fn run(command: &mut Command) -> Result<()> {

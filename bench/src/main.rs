@@ -7,6 +7,7 @@ mod measure;
 mod peers;
 mod results;
 mod syscalls;
+mod target;
 // One notion of "the same tree" for the tests and for what is measured.
 #[path = "../../tests/real/tree.rs"]
 mod tree;
@@ -19,10 +20,11 @@ use clap::{Parser, Subcommand};
 
 use crate::layers::{Codec, Kind};
 use crate::peers::Builtin;
+use crate::target::Filesystem;
 
 pub type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
-/// Compares ocilayer with the naive loop, GNU tar and bsdtar on real layers. Needs root.
+/// Compares ocilayer with other appliers on real layers. Needs root.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -43,7 +45,7 @@ pub struct Compare {
     /// Only these compressions
     #[arg(long = "codec", value_enum)]
     codecs: Vec<Codec>,
-    /// Only these appliers, as the table names them; the naive loop is always there
+    /// Only these appliers, as the table names them; containerd is always there
     #[arg(long = "applier")]
     appliers: Vec<String>,
     /// Rounds; in each of them every applier runs once
@@ -52,8 +54,11 @@ pub struct Compare {
     /// Threads of ocilayer to measure
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
     threads: Vec<usize>,
-    /// Where layers are unpacked to; its file system is what is measured
-    #[arg(long, default_value = "target/bench/roots")]
+    /// What layers are unpacked to: a new one for each run
+    #[arg(long = "filesystem", value_enum, value_delimiter = ',', default_value = "ext4")]
+    filesystems: Vec<Filesystem>,
+    /// Where these are made and mounted; on a tmpfs, so that no disk is measured
+    #[arg(long, default_value = "/dev/shm/ocilayer-bench")]
     roots: PathBuf,
     /// Where layers are kept between runs
     #[arg(long, default_value = "target/bench/layers")]

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::Result;
 use crate::layers::output;
+use crate::target::Filesystem;
 
 #[derive(Debug, Serialize)]
 pub struct Results {
@@ -26,13 +27,15 @@ pub struct Results {
 pub struct Row {
     pub layer: &'static str,
     pub codec: &'static str,
+    /// What made it so, where that is not the usual program.
+    pub variant: &'static str,
     pub entries: u64,
     /// Uncompressed.
     pub layer_bytes: u64,
     pub applier: &'static str,
     /// Null where the applier decides itself.
     pub threads: Option<usize>,
-    pub filesystem: String,
+    pub filesystem: Filesystem,
     pub runs: usize,
     /// Whether it hashed the uncompressed layer, too.
     pub digests: bool,
@@ -61,8 +64,8 @@ impl Results {
 
     pub fn markdown(&self) -> String {
         let mut text = format!("{}, commit {}\n\n", self.machine, self.commit);
-        text += "| layer | applier | threads | wall s | CPU s | peak MiB | syscalls/entry | wall | CPU |\n";
-        text += "|---|---|---:|---:|---:|---:|---:|---:|---:|\n";
+        text += "| layer | file system | applier | threads | wall s | CPU s | peak MiB | syscalls/entry | wall | CPU |\n";
+        text += "|---|---|---|---:|---:|---:|---:|---:|---:|---:|\n";
         for row in &self.rows {
             let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".into());
             let applier = if row.digests { "" } else { " (no digest)" };
@@ -72,9 +75,11 @@ impl Results {
             };
             let _ = writeln!(
                 text,
-                "| {} {} | {}{applier} | {} | {:.3} | {:.3} | {:.1} | {} | {ratios} |",
+                "| {} {} {}| {} | {}{applier} | {} | {:.3} | {:.3} | {:.1} | {} | {ratios} |",
                 row.layer,
                 row.codec,
+                if row.variant.is_empty() { String::new() } else { format!("{} ", row.variant) },
+                format!("{:?}", row.filesystem).to_lowercase(),
                 row.applier,
                 or_dash(row.threads.map(|n| n.to_string())),
                 row.wall_s,

@@ -17,6 +17,9 @@ pub fn count(command: &Command, summary: &Path) -> Result<u64> {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-c", "-o"]).arg(summary).arg("--");
     strace.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        strace.env(name, value.unwrap_or_default());
+    }
     run(strace.stdout(std::process::Stdio::null()))?;
     total(&fs::read_to_string(summary)?).ok_or_else(|| "no total in strace's summary".into())
 }

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"os"
+	"runtime"
+
+	ocilayer "github.com/ocilayer/ocilayer/go-bindings"
+)
+
+func bindings(ctx context.Context, layer, root string) (string, error) {
+	file, err := os.Open(layer)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	report, err := ocilayer.Unpack(ctx, root, file, ocilayer.WithThreads(uint32(runtime.NumCPU())))
+	if err != nil {
+		return "", err
+	}
+	return report.DiffID, nil
+}

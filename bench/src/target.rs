@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where layers are unpacked to: a file system that was made for this one run.
+//!
+//! Not a directory that one empties between runs: ext4 passes over inodes that were deleted in the
+//! last minutes (`recently_deleted` in fs/ext4/ialloc.c), one by one, and after an `rm -rf` of
+//! 75,000 files each new file then costs half a millisecond.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Serialize;
+
+use crate::Result;
+use crate::layers::run;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filesystem {
+    /// On a loop device over a file in memory, so that no disk is measured
+    Ext4,
+    /// The same
+    Xfs,
+    /// The same
+    Btrfs,
+    Tmpfs,
+}
+
+/// Room for the largest layer in a store that keeps it beside its metadata.
+const SIZE: u64 = 6 << 30;
+
+/// A mounted file system of its own; dropping it unmounts it.
+pub struct Target {
+    mounted: PathBuf,
+    image: Option<PathBuf>,
+}
+
+impl Target {
+    /// Makes and mounts one below `roots`, which must be in memory.
+    pub fn fresh(filesystem: Filesystem, roots: &Path) -> Result<Target> {
+        let mounted = roots.join("mounted");
+        fs::create_dir_all(&mounted)?;
+        // What a run that was killed has left.
+        while is_mounted(&mounted) {
+            run(Command::new("umount").arg("-R").arg(&mounted))?;
+        }
+        let mut mount = Command::new("mount");
+        let image = roots.join("image");
+        let make: &[&str] = match filesystem {
+            // Nothing is left for the kernel to do in the background.
+            Filesystem::Ext4 => &[
+                "mkfs.ext4",
+                "-qF",
+                "-N400000",
+                "-Elazy_itable_init=0,lazy_journal_init=0,nodiscard",
+            ],
+            Filesystem::Xfs => &["mkfs.xfs", "-qf"],
+            Filesystem::Btrfs => &["mkfs.btrfs", "-qf"],
+            Filesystem::Tmpfs => {
+                run(mount
+                    .args(["-t", "tmpfs", "-o", "size=6g,nr_inodes=0", "tmpfs"])
+                    .arg(&mounted))?;
+                return Ok(Target { mounted, image: None });
+            }
+        };
+        File::create(&image)?.set_len(SIZE)?;
+        run(Command::new(make[0]).args(&make[1..]).arg(&image))?;
+        run(mount.args(["-o", "loop"]).arg(&image).arg(&mounted))?;
+        Ok(Target { mounted, image: Some(image) })
+    }
+
+    /// An empty directory on it.
+    pub fn root(&self) -> Result<PathBuf> {
+        let root = self.mounted.join("root");
+        fs::create_dir(&root)?;
+        Ok(root.canonicalize()?)
+    }
+}
+
+fn is_mounted(path: &Path) -> bool {
+    Command::new("mountpoint").arg("-q").arg(path).status().is_ok_and(|status| status.success())
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        // With the mounts that a store makes in it. The next run tells of a failure.
+        let _ = Command::new("umount").arg("-R").arg(&self.mounted).status();
+        if let Some(image) = &self.image {
+            let _ = fs::remove_file(image);
+        }
+    }
+}
