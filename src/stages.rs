@@ -18,12 +18,14 @@ use crate::{sys, unpack};
 /// Bytes that are decompressed at a time, as in the pipeline.
 const BUFFER: usize = 256 << 10;
 
-/// A blob's archive, piece by piece; its own digest is made on the way.
-pub fn inflate(blob: &[u8], mut piece: impl FnMut(&[u8])) -> Result<()> {
-    let (input, _) = Source::memory(blob).open(None)?;
+/// A blob's archive, piece by piece, without any digest. Not of a read callback: nobody here would
+/// answer its calls.
+pub fn inflate(source: Source<'_>, mut piece: impl FnMut(&[u8])) -> Result<()> {
+    let (input, _) = source.open(None)?;
     let window = Options::default().limits.zstd_window_log;
     let blob_hash = Hasher::towards(None);
     let mut decoder = Decoder::new(input, blob_hash, Algorithm::Sha256, window, Arc::default());
+    decoder.forgo_digest();
     let mut buffer = vec![0; BUFFER];
     loop {
         match decoder.fill(&mut buffer)? {

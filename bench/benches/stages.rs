@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use ocilayer::stages;
+use ocilayer::{Source, stages};
 
 struct Layer {
     gzip: Vec<u8>,
@@ -19,7 +19,8 @@ fn layer() -> Layer {
     let path = std::env::var_os("LAYER").map(PathBuf::from).expect("LAYER names a gzipped layer");
     let gzip = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut plain = Vec::new();
-    stages::inflate(&gzip, |piece| plain.extend_from_slice(piece)).expect("a layer");
+    stages::inflate(Source::memory(&gzip), |piece| plain.extend_from_slice(piece))
+        .expect("a layer");
     let zstd = zstd::bulk::compress(&plain, 3).expect("zstd");
     Layer { gzip, zstd, plain }
 }
@@ -37,7 +38,7 @@ fn all(criterion: &mut Criterion) {
     for (name, blob) in [("inflate gzip", &layer.gzip), ("inflate zstd", &layer.zstd)] {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                stages::inflate(blob, |piece| {
+                stages::inflate(Source::memory(blob), |piece| {
                     std::hint::black_box(piece);
                 })
             });
