@@ -15,7 +15,7 @@ import (
 
 // containerd is what its daemon does for a snapshot without parents: the applier over a content store,
 // into a bind mount. Which decompressor it takes, its environment says.
-func containerd(ctx context.Context, layer, root string) (string, error) {
+func containerd(ctx context.Context, root, layer string) (string, error) {
 	mediaType, err := mediaTypeOf(layer)
 	if err != nil {
 		return "", err

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command peers applies a layer with one of the appliers that there are in Go, and prints the diffID.
+// Command peers applies layers, one upon the other, with one of the appliers that there are in Go, and
+// prints a diffID for each.
 package main
 
 import (
@@ -11,13 +12,30 @@ import (
 	"github.com/containers/storage/pkg/reexec"
 )
 
-// appliers unpack the layer in a file to a directory and return its diffID.
-var appliers = map[string]func(ctx context.Context, layer, root string) (string, error){
-	"containerd":                 containerd,
-	"containers-storage":         storageLayer,
-	"containers-storage-archive": storageArchive,
-	"ocilayer":                   bindings,
-	"umoci":                      umoci,
+// An applier unpacks the layers in these files to a directory, the lowest first, and returns their diffIDs.
+type applier func(ctx context.Context, root string, layers []string) ([]string, error)
+
+var appliers = map[string]applier{
+	"containerd":                 each(containerd),
+	"containers-storage":         storageLayers,
+	"containers-storage-archive": each(storageArchive),
+	"ocilayer":                   each(bindings),
+	"umoci":                      each(umoci),
+}
+
+// each is for those who know one layer only.
+func each(apply func(ctx context.Context, root, layer string) (string, error)) applier {
+	return func(ctx context.Context, root string, layers []string) ([]string, error) {
+		var diffIDs []string
+		for _, layer := range layers {
+			diffID, err := apply(ctx, root, layer)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", layer, err)
+			}
+			diffIDs = append(diffIDs, diffID)
+		}
+		return diffIDs, nil
+	}
 }
 
 func main() {
@@ -25,14 +43,16 @@ func main() {
 	if reexec.Init() {
 		return
 	}
-	if len(os.Args) != 4 || appliers[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: peers APPLIER LAYER ROOT")
+	if len(os.Args) < 4 || appliers[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "usage: peers APPLIER ROOT LAYER...")
 		os.Exit(2)
 	}
-	diffID, err := appliers[os.Args[1]](context.Background(), os.Args[2], os.Args[3])
+	diffIDs, err := appliers[os.Args[1]](context.Background(), os.Args[2], os.Args[3:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "peers:", err)
 		os.Exit(1)
 	}
-	fmt.Println(diffID)
+	for _, diffID := range diffIDs {
+		fmt.Println(diffID)
+	}
 }

@@ -10,7 +10,7 @@ import (
 	ocilayer "github.com/ocilayer/ocilayer/go-bindings"
 )
 
-func bindings(ctx context.Context, layer, root string) (string, error) {
+func bindings(ctx context.Context, root, layer string) (string, error) {
 	file, err := os.Open(layer)
 	if err != nil {
 		return "", err

@@ -14,33 +14,45 @@ import (
 	"github.com/containers/storage/pkg/archive"
 )
 
-// storageLayer makes a layer of a store below root, as podman and CRI-O do. The layer's tree is in
-// overlay/layer/diff.
-func storageLayer(_ context.Context, layer, root string) (string, error) {
+// storageLayers makes layers of a store below root, one upon the other, as podman and CRI-O do. The tree
+// of the first, layer0, is in overlay/layer0/diff.
+func storageLayers(_ context.Context, root string, layers []string) ([]string, error) {
 	store, err := storage.GetStore(storage.StoreOptions{
 		GraphRoot: root, RunRoot: filepath.Join(root, "run"), GraphDriverName: "overlay",
 	})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
+	var diffIDs []string
+	parent := ""
+	for number, layer := range layers {
+		id := fmt.Sprintf("layer%d", number)
+		diffID, err := putLayer(store, id, parent, layer)
+		if err != nil {
+			return nil, err
+		}
+		diffIDs = append(diffIDs, diffID)
+		parent = id
+	}
+	_, err = store.Shutdown(true)
+	return diffIDs, err
+}
+
+func putLayer(store storage.Store, id, parent, layer string) (string, error) {
 	file, err := os.Open(layer)
 	if err != nil {
 		return "", err
 	}
 	defer file.Close()
-	put, _, err := store.PutLayer("layer", "", nil, "", false, nil, file)
+	put, _, err := store.PutLayer(id, parent, nil, "", false, nil, file)
 	if err != nil {
 		return "", err
 	}
-	diffID := put.UncompressedDigest.String()
-	if _, err := store.Shutdown(true); err != nil {
-		return "", err
-	}
-	return diffID, nil
+	return put.UncompressedDigest.String(), nil
 }
 
 // storageArchive is the package below that only: no store, no chroot, no metadata for later.
-func storageArchive(_ context.Context, layer, root string) (string, error) {
+func storageArchive(_ context.Context, root, layer string) (string, error) {
 	file, err := os.Open(layer)
 	if err != nil {
 		return "", err

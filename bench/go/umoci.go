@@ -16,7 +16,7 @@ import (
 )
 
 // umoci is what its `unpack` does for each layer, with the decompressors that it has.
-func umoci(_ context.Context, blob, root string) (string, error) {
+func umoci(_ context.Context, root, blob string) (string, error) {
 	file, err := os.Open(blob)
 	if err != nil {
 		return "", err

@@ -47,7 +47,13 @@ pub fn compare(arguments: &Compare) -> Result<()> {
     let mut rows = Vec::new();
     for (kind, codec) in plan(arguments) {
         let layer = kind.layer(codec, &arguments.cache)?;
-        eprintln!("{} {}{}: {} entries", kind.name(), codec.name(), codec.variant(), layer.entries);
+        eprintln!(
+            "{} {} {}: {} entries",
+            kind.name(),
+            codec.name(),
+            codec.variant(),
+            layer.entries
+        );
         let rounds = arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 7 });
         let peers: Vec<Peer> =
             peers.iter().copied().filter(|peer| peer.differs_for(codec)).collect();
@@ -73,18 +79,20 @@ pub fn compare(arguments: &Compare) -> Result<()> {
 /// The layers to measure with, as asked for.
 fn plan(arguments: &Compare) -> Vec<(Kind, Codec)> {
     use Codec::{Gzip, Members, None, Pigz, Zstd};
-    let all: [(Kind, &[Codec]); 4] = match arguments.quick {
+    let all: [(Kind, &[Codec]); 5] = match arguments.quick {
         true => [
             (Kind::Base, &[Gzip, Zstd]),
             (Kind::NodeModules, &[Gzip]),
             (Kind::PythonMl, &[]),
             (Kind::BigFile, &[]),
+            (Kind::Image, &[]),
         ],
         false => [
             (Kind::Base, &[Gzip, Members, Pigz, Zstd, None]),
             (Kind::NodeModules, &[Gzip, Zstd]),
             (Kind::PythonMl, &[Gzip, Zstd]),
             (Kind::BigFile, &[Gzip, Zstd]),
+            (Kind::Image, &[Gzip, Zstd]),
         ],
     };
     let asked = |kind: Kind| match arguments.layers.as_slice() {
@@ -122,18 +130,17 @@ fn rounds_of(layer: &Layer, peers: &[Peer], rounds: usize, place: Place<'_>) -> 
 fn apply(layer: &Layer, peer: Peer, (filesystem, roots): Place<'_>) -> Result<Outcome> {
     let target = Target::fresh(filesystem, roots)?;
     let root = target.root()?;
-    measure::make_ready(&layer.blob, layer.bytes)?;
+    measure::make_ready(peer.inputs(layer), layer.bytes)?;
     let ready = Instant::now();
-    let measured = measure::command(&peer.command(layer, &root)?)?;
-    let idle = ready.elapsed().as_secs_f64() - measured.wall_s;
+    let mut measured = measure::command(&peer.command(layer, &root)?)?;
+    let idle = ready.elapsed().as_secs_f64() - measured.times.wall_s;
     if idle > measure::READY_FOR.as_secs_f64() {
         return Err(format!("{idle:.1} s passed between warming the memory and the run").into());
     }
-    let mut tree = match peer.makes_tree() {
-        true => Tree::read(&peer.tree(&root))?,
-        // Nobody looks at it.
-        false => Tree::read(&root)?,
-    };
+    if peer.times_itself() {
+        measured.times = serde_json::from_str(&measured.output)?;
+    }
+    let mut tree = peer.tree(layer, &root)?;
     // Whether an entry "./" applies to the root is a matter of opinion among appliers.
     tree.forget_root();
     Ok(Outcome { measured, tree })
@@ -166,11 +173,11 @@ fn row(layer: &Layer, run: &Runs, baseline: &Runs, place: Place<'_>) -> Result<R
         let equal = run.differs.is_none();
         equal.then(|| median(pairs.map(|(run, base)| value(run) / value(base))))
     };
-    let (wall, cpu) = (|m: &Measured| m.wall_s, |m: &Measured| m.cpu_s);
+    let (wall, cpu) = (|m: &Measured| m.times.wall_s, |m: &Measured| m.times.cpu_s());
     Ok(Row {
         layer: layer.kind.name(),
         codec: layer.codec.name(),
-        variant: layer.codec.variant().trim(),
+        variant: layer.codec.variant(),
         entries: layer.entries,
         layer_bytes: layer.bytes,
         applier: run.peer.name(),
@@ -178,6 +185,7 @@ fn row(layer: &Layer, run: &Runs, baseline: &Runs, place: Place<'_>) -> Result<R
         filesystem: place.0,
         runs: run.measured.len(),
         digests: run.peer.digests(),
+        timed: if run.peer.times_itself() { "creation" } else { "process" },
         wall_s: medians(wall),
         cpu_s: medians(cpu),
         peak_rss_bytes: medians(|m| m.peak_rss_bytes as f64) as u64,

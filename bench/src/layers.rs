@@ -5,31 +5,40 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tar::{Builder, EntryType, Header};
 
 use crate::Result;
 
 /// What is in a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Serialize, Deserialize,
+)]
 pub enum Kind {
     /// A minimal Debian, by debootstrap
     #[value(name = "base")]
+    #[serde(rename = "base")]
     Base,
     /// What npm installs for some well-known packages: many small files
     #[value(name = "node_modules")]
+    #[serde(rename = "node_modules")]
     NodeModules,
     /// numpy, scipy, pandas and scikit-learn, by pip
     #[value(name = "python-ml")]
+    #[serde(rename = "python-ml")]
     PythonMl,
     /// Shared libraries and programs of toolchains, over 1 GB
     #[value(name = "bigfile")]
+    #[serde(rename = "bigfile")]
     BigFile,
+    /// All of the above, one upon the other, as the layers of one image
+    #[value(name = "image")]
+    #[serde(rename = "image")]
+    Image,
 }
 
 /// How it is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Codec {
     /// gzip -6, as container tools write it
     Gzip,
@@ -47,7 +56,10 @@ pub enum Codec {
 pub struct Layer {
     pub kind: Kind,
     pub codec: Codec,
-    pub blob: PathBuf,
+    /// One for each layer of an image, the lowest first; one for a layer by itself.
+    pub blobs: Vec<PathBuf>,
+    /// The same uncompressed.
+    pub archives: Vec<PathBuf>,
     pub entries: u64,
     /// Uncompressed.
     pub bytes: u64,
@@ -63,11 +75,38 @@ impl Kind {
             Kind::NodeModules => "node_modules",
             Kind::PythonMl => "python-ml",
             Kind::BigFile => "bigfile",
+            Kind::Image => "image",
         }
     }
 
-    /// Makes the archive where the cache has none.
+    /// The layers that it consists of, the lowest first.
+    fn layers(self) -> &'static [Kind] {
+        match self {
+            Kind::Base => &[Kind::Base],
+            Kind::NodeModules => &[Kind::NodeModules],
+            Kind::PythonMl => &[Kind::PythonMl],
+            Kind::BigFile => &[Kind::BigFile],
+            Kind::Image => &[Kind::Base, Kind::NodeModules, Kind::PythonMl, Kind::BigFile],
+        }
+    }
+
+    /// Makes the blobs that the cache does not have.
     pub fn layer(self, codec: Codec, cache: &Path) -> Result<Layer> {
+        let (blobs, archives) = (Vec::new(), Vec::new());
+        let mut layer = Layer { kind: self, codec, blobs, archives, entries: 0, bytes: 0 };
+        for kind in self.layers() {
+            let archive = kind.archive(cache)?;
+            layer.blobs.push(codec.compress(&archive)?);
+            layer.bytes += fs::metadata(&archive)?.len();
+            let mut entries = tar::Archive::new(File::open(&archive)?);
+            layer.entries += entries.entries_with_seek()?.count() as u64;
+            layer.archives.push(archive);
+        }
+        Ok(layer)
+    }
+
+    /// Of one layer.
+    fn archive(self, cache: &Path) -> Result<PathBuf> {
         fs::create_dir_all(cache)?;
         let plain = cache.join(format!("{}.tar", self.name()));
         if !plain.exists() {
@@ -78,14 +117,11 @@ impl Kind {
                 Kind::NodeModules => node_modules(cache, &part)?,
                 Kind::PythonMl => python(cache, &part)?,
                 Kind::BigFile => big(&part)?,
+                Kind::Image => return Err("an image is several archives".into()),
             }
             fs::rename(&part, &plain)?;
         }
-        let blob = codec.compress(&plain)?;
-        let bytes = fs::metadata(&plain)?.len();
-        let mut archive = tar::Archive::new(File::open(&plain)?);
-        let entries = archive.entries_with_seek()?.count() as u64;
-        Ok(Layer { kind: self, codec, blob, entries, bytes })
+        Ok(plain)
     }
 }
 
@@ -102,8 +138,8 @@ impl Codec {
     /// What made it so, where that is not the usual program.
     pub fn variant(self) -> &'static str {
         match self {
-            Codec::Members => " (members)",
-            Codec::Pigz => " (pigz)",
+            Codec::Members => "members",
+            Codec::Pigz => "pigz",
             Codec::Gzip | Codec::Zstd | Codec::None => "",
         }
     }

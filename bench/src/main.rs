@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Compares ocilayer with other ways to apply a layer: equal work, equal outcome, one run.
 
+mod builtin;
 mod compare;
 mod layers;
+mod limit;
 mod measure;
 mod peers;
 mod results;
@@ -18,8 +20,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::builtin::Builtin;
 use crate::layers::{Codec, Kind};
-use crate::peers::Builtin;
 use crate::target::Filesystem;
 
 pub type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
@@ -71,12 +73,13 @@ pub struct Compare {
 /// What this program runs itself as, to be measured from outside.
 #[derive(Subcommand)]
 enum Inside {
-    /// Applies a layer and prints its diffID
+    /// Applies layers, one upon the other, and prints their diffIDs
     #[command(hide = true)]
     Apply {
         applier: Builtin,
-        layer: PathBuf,
         root: PathBuf,
+        #[arg(required = true)]
+        layers: Vec<PathBuf>,
         #[arg(long, default_value_t = 1)]
         threads: usize,
     },
@@ -91,8 +94,8 @@ enum Inside {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.inside {
-        Some(Inside::Apply { applier, layer, root, threads }) => {
-            applier.apply(&layer, &root, threads).map(|digest| println!("{digest}"))
+        Some(Inside::Apply { applier, root, layers, threads }) => {
+            applier.apply(&root, &layers, threads)
         }
         Some(Inside::Measure { command }) => measure::here(&command),
         None => compare::compare(&arguments.compare),

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Times {
+    pub wall_s: f64,
+    /// Of all threads and processes.
+    pub user_s: f64,
+    pub system_s: f64,
+}
+
+impl Times {
+    pub fn cpu_s(&self) -> f64 {
+        self.user_s + self.system_s
+    }
+
+    /// What `work` takes of this process, in which nothing else runs.
+    pub fn of(work: impl FnOnce() -> Result<()>) -> Result<Times> {
+        let (before, start) = (used_here(), Instant::now());
+        work()?;
+        let wall_s = start.elapsed().as_secs_f64();
+        let after = used_here();
+        let user_s = seconds(after.ru_utime) - seconds(before.ru_utime);
+        Ok(Times { wall_s, user_s, system_s: seconds(after.ru_stime) - seconds(before.ru_stime) })
+    }
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measured {
-    pub wall_s: f64,
-    /// User and system time of all processes.
-    pub cpu_s: f64,
+    pub times: Times,
     /// Of the largest process.
     pub peak_rss_bytes: u64,
     pub output: String,
@@ -53,16 +75,28 @@ pub fn here(command: &[OsString]) -> Result<()> {
     if status != 0 {
         return Err(format!("{command:?}: wait status {status:#x}").into());
     }
-    let time = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
+    let (user_s, system_s) = (seconds(usage.ru_utime), seconds(usage.ru_stime));
     let measured = Measured {
-        wall_s,
-        cpu_s: time(usage.ru_utime) + time(usage.ru_stime),
+        times: Times { wall_s, user_s, system_s },
         // Linux counts in KiB.
         peak_rss_bytes: usage.ru_maxrss as u64 * 1024,
         output: output.trim().to_owned(),
     };
     println!("{}", serde_json::to_string(&measured)?);
     Ok(())
+}
+
+fn seconds(time: libc::timeval) -> f64 {
+    time.tv_sec as f64 + time.tv_usec as f64 / 1e6
+}
+
+/// The resources that this process used so far.
+fn used_here() -> libc::rusage {
+    // SAFETY: an rusage is plain numbers, for which zero is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a local that outlives the call, which cannot fail with it.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) };
+    usage
 }
 
 /// What std's wait leaves out: the resources that the child and its own children used.
@@ -83,18 +117,20 @@ fn wait(pid: u32) -> io::Result<(i32, libc::rusage)> {
 /// Room for what an unpack needs beside the page cache of its files.
 const SLACK: u64 = 256 << 20;
 
-/// Makes the machine ready for one run that reads `blob` and writes `bytes`.
+/// Makes the machine ready for one run that reads `inputs` and writes `bytes`.
 ///
 /// A virtual machine that hands free memory back to its host pays some ten times more for the first
 /// touch of a page; without this the host would be measured. It gives back after two seconds or
 /// so, so that the run must start at once.
-pub fn make_ready(blob: &Path, bytes: u64) -> Result<()> {
+pub fn make_ready(inputs: &[PathBuf], bytes: u64) -> Result<()> {
     rustix::fs::sync();
     let size = bytes + SLACK;
     if size > available_memory()? / 2 {
         return Err(format!("too little memory to warm {} MiB of it", size >> 20).into());
     }
-    io::copy(&mut File::open(blob)?, &mut io::sink())?;
+    for input in inputs {
+        io::copy(&mut File::open(input)?, &mut io::sink())?;
+    }
     drop(black_box(vec![1_u8; size as usize]));
     Ok(())
 }

@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The appliers that are compared.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use flate2::read::MultiGzDecoder;
-use ocilayer::{Options, Source};
-use sha2::{Digest, Sha256};
-
 use crate::Result;
+use crate::builtin::Builtin;
 use crate::layers::{Codec, Layer};
+use crate::tree::Tree;
 
-/// One way to apply a layer.
+/// One way to apply layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
     /// Linked into this program.
@@ -28,17 +24,6 @@ pub enum Peer {
     GnuTarPigz,
     /// libarchive's.
     BsdTar,
-}
-
-/// What this program applies itself, in a process of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Builtin {
-    Ocilayer,
-    /// The loop that one writes first: the `tar` crate over flate2 or zstd, with everything that
-    /// production needs, and the digest that an engine checks.
-    TarCrate,
-    /// Decompression alone, into nothing and without a digest: a limit.
-    Decompress,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,15 +55,20 @@ impl Peer {
         peers.extend([GoPeer::ContainerdIgzip, GoPeer::ContainerdUnpigz].map(Peer::Go));
         peers.extend([GoPeer::ContainersStorage, GoPeer::ContainersStorageArchive].map(Peer::Go));
         peers.extend([Peer::Go(GoPeer::Umoci), Peer::GnuTar, Peer::GnuTarPigz, Peer::BsdTar]);
-        peers.extend([Builtin::TarCrate, Builtin::Decompress].map(|own| Peer::Builtin(own, 1)));
+        peers.push(Peer::Builtin(Builtin::TarCrate, 1));
+        peers.push(Peer::Builtin(Builtin::LimitDecompress, 1));
+        peers.extend([1, 2].map(|threads| Peer::Builtin(Builtin::LimitCreate, threads)));
         peers
+    }
+
+    /// Whether it does less than an applier must.
+    pub fn is_limit(applier: &str) -> bool {
+        applier.starts_with("limit-")
     }
 
     pub fn name(self) -> &'static str {
         match self {
-            Peer::Builtin(Builtin::Ocilayer, _) => "ocilayer",
-            Peer::Builtin(Builtin::TarCrate, _) => "tar-crate",
-            Peer::Builtin(Builtin::Decompress, _) => "limit-decompress",
+            Peer::Builtin(builtin, _) => builtin.name(),
             Peer::Go(GoPeer::Containerd) => "containerd",
             Peer::Go(GoPeer::ContainerdIgzip) => "containerd+igzip",
             Peer::Go(GoPeer::ContainerdUnpigz) => "containerd+unpigz",
@@ -104,15 +94,29 @@ impl Peer {
     /// Whether it hashes the uncompressed stream, as an engine must. A peer that does not is
     /// spared that work, which its row says.
     pub fn digests(self) -> bool {
-        !matches!(
-            self,
-            Peer::Builtin(Builtin::Decompress, _) | Peer::GnuTar | Peer::GnuTarPigz | Peer::BsdTar
-        )
+        match self {
+            Peer::Builtin(builtin, _) => !Peer::is_limit(builtin.name()),
+            Peer::Go(_) | Peer::OcilayerC => true,
+            Peer::GnuTar | Peer::GnuTarPigz | Peer::BsdTar => false,
+        }
     }
 
-    /// Whether it leaves a tree behind: a limit does not.
+    /// Whether it leaves a tree behind.
     pub fn makes_tree(self) -> bool {
-        !matches!(self, Peer::Builtin(Builtin::Decompress, _))
+        !matches!(self, Peer::Builtin(Builtin::LimitDecompress, _))
+    }
+
+    /// Whether it prints its own times, those of a part of what its process does.
+    pub fn times_itself(self) -> bool {
+        matches!(self, Peer::Builtin(Builtin::LimitCreate, _))
+    }
+
+    /// The files that it reads.
+    pub fn inputs(self, layer: &Layer) -> &[PathBuf] {
+        match self {
+            Peer::Builtin(Builtin::LimitCreate, _) => &layer.archives,
+            _ => &layer.blobs,
+        }
     }
 
     /// Whether it says something that no other peer does.
@@ -138,31 +142,30 @@ impl Peer {
         (!answer.is_ok_and(|output| output.status.success())).then_some(program)
     }
 
-    /// Where the tree is after the command.
-    pub fn tree(self, root: &Path) -> PathBuf {
-        match self {
-            Peer::Go(GoPeer::ContainersStorage) => root.join("overlay/layer/diff"),
-            _ => root.to_owned(),
+    /// What the command has made of `layer` below `root`.
+    pub fn tree(self, layer: &Layer, root: &Path) -> Result<Tree> {
+        if self != Peer::Go(GoPeer::ContainersStorage) {
+            return Ok(Tree::read(root)?);
         }
+        let store = root.join("overlay");
+        let mut tree = Tree::read(&store.join("layer0/diff"))?;
+        for number in 1..layer.blobs.len() {
+            tree.lay_over(Tree::read(&store.join(format!("layer{number}/diff")))?);
+        }
+        Ok(tree)
     }
 
     /// The command that applies `layer` to `root`, an empty directory.
     pub fn command(self, layer: &Layer, root: &Path) -> Result<Command> {
-        Ok(match self {
-            Peer::Builtin(applier, threads) => {
+        let mut command = match self {
+            Peer::Builtin(builtin, threads) => {
                 let mut command = Command::new(std::env::current_exe()?);
-                let applier = match applier {
-                    Builtin::Ocilayer => "ocilayer",
-                    Builtin::TarCrate => "tar-crate",
-                    Builtin::Decompress => "decompress",
-                };
-                command.args(["apply", applier, "--threads", &threads.to_string()]);
-                command.arg(&layer.blob).arg(root);
+                command.args(["apply", builtin.name(), "--threads", &threads.to_string()]);
                 command
             }
             Peer::Go(peer) => {
                 let mut command = Command::new(beside("peers")?);
-                command.arg(peer.argument()).arg(&layer.blob).arg(root);
+                command.arg(peer.argument());
                 for (program, variable) in [IGZIP, UNPIGZ] {
                     if peer.decompressor() != Some(program) {
                         command.env(variable, "true");
@@ -170,31 +173,31 @@ impl Peer {
                 }
                 command
             }
-            Peer::OcilayerC => {
-                let mut command = Command::new(beside("unpack-c")?);
-                command.arg(&layer.blob).arg(root);
-                command
-            }
+            Peer::OcilayerC => Command::new(beside("unpack-c")?),
             Peer::GnuTar | Peer::GnuTarPigz => {
-                let mut command = Command::new("tar");
-                command.args(["--xattrs", "--xattrs-include=*", "--numeric-owner", "-xp"]);
-                command.args(match (self, layer.codec.name()) {
-                    (Peer::GnuTarPigz, _) => Some("--use-compress-program=unpigz"),
-                    (_, "gzip") => Some("--gzip"),
-                    (_, "zstd") => Some("--zstd"),
-                    _ => None,
-                });
-                command.arg("-C").arg(root).arg("-f").arg(&layer.blob);
-                command
+                let decompress = match (self, layer.codec.name()) {
+                    (Peer::GnuTarPigz, _) => "--use-compress-program=unpigz",
+                    (_, "gzip") => "--gzip",
+                    (_, "zstd") => "--zstd",
+                    _ => "",
+                };
+                let tar = "tar --xattrs --xattrs-include=* --numeric-owner -xp";
+                for_each_layer(&format!("{tar} {decompress}"))
             }
-            Peer::BsdTar => {
-                let mut command = Command::new("bsdtar");
-                command.args(["--xattrs", "--numeric-owner", "-xp", "-C"]).arg(root);
-                command.arg("-f").arg(&layer.blob);
-                command
-            }
-        })
+            Peer::BsdTar => for_each_layer("bsdtar --xattrs --numeric-owner -xp"),
+        };
+        command.arg(root).args(self.inputs(layer));
+        Ok(command)
     }
+}
+
+/// Runs a tar for each of the layers that follow the root on the command line.
+fn for_each_layer(tar: &str) -> Command {
+    let mut command = Command::new("sh");
+    // No globs: --xattrs-include has one. $0 is the root.
+    let script = format!("set -f; for layer; do {tar} -C \"$0\" -f \"$layer\" || exit; done");
+    command.args(["-c", &script]);
+    command
 }
 
 impl GoPeer {
@@ -228,64 +231,5 @@ fn beside(program: &str) -> Result<PathBuf> {
         false => {
             Err(format!("{} is missing: scripts/bench-peers builds it", path.display()).into())
         }
-    }
-}
-
-impl Builtin {
-    /// Returns the diffID.
-    pub fn apply(self, layer: &Path, root: &Path, threads: usize) -> Result<String> {
-        match self {
-            Builtin::Ocilayer => {
-                let options = Options { threads, ..Options::default() };
-                let report = ocilayer::unpack(Source::path(layer), root, &options)?;
-                Ok(report.diff_id.ok_or("no diffID")?.to_string())
-            }
-            Builtin::TarCrate => tar_crate(layer, root),
-            Builtin::Decompress => {
-                io::copy(&mut decompressed(layer)?, &mut io::sink())?;
-                Ok("-".into())
-            }
-        }
-    }
-}
-
-/// Larger reads than this made no difference to inflate.
-const READ: usize = 128 << 10;
-
-fn decompressed(layer: &Path) -> Result<Box<dyn Read>> {
-    let mut file = BufReader::with_capacity(READ, File::open(layer)?);
-    Ok(match Codec::of(file.fill_buf()?) {
-        Codec::Zstd => Box::new(zstd::Decoder::with_buffer(file)?),
-        Codec::None => Box::new(file),
-        _ => Box::new(MultiGzDecoder::new(file)),
-    })
-}
-
-fn tar_crate(layer: &Path, root: &Path) -> Result<String> {
-    let stream = decompressed(layer)?;
-    let mut archive = tar::Archive::new(Hashing { stream, hash: Sha256::new() });
-    archive.set_preserve_permissions(true);
-    archive.set_preserve_ownerships(true);
-    archive.set_preserve_mtime(true);
-    archive.set_unpack_xattrs(true);
-    archive.set_overwrite(true);
-    archive.unpack(root)?;
-    let mut hashing = archive.into_inner();
-    // What follows the end of the archive belongs to the digest.
-    io::copy(&mut hashing, &mut io::sink())?;
-    let digest = hashing.hash.finalize();
-    Ok(digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}")))
-}
-
-struct Hashing<R> {
-    stream: R,
-    hash: Sha256,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.stream.read(buffer)?;
-        self.hash.update(&buffer[..count]);
-        Ok(count)
     }
 }

@@ -39,6 +39,8 @@ pub struct Row {
     pub runs: usize,
     /// Whether it hashed the uncompressed layer, too.
     pub digests: bool,
+    /// What the times are of: the "process", or "creation" alone.
+    pub timed: &'static str,
     pub wall_s: f64,
     pub cpu_s: f64,
     pub peak_rss_bytes: u64,

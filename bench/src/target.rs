@@ -26,7 +26,7 @@ pub enum Filesystem {
     Tmpfs,
 }
 
-/// Room for the largest layer in a store that keeps it beside its metadata.
+/// Room for an image of all layers in a store that keeps it beside its metadata.
 const SIZE: u64 = 6 << 30;
 
 /// A mounted file system of its own; dropping it unmounts it.

@@ -68,6 +68,13 @@ impl Tree {
         self.0.remove(&b""[..]);
     }
 
+    /// As an overlay of this tree's directory and of `upper`'s looks, where the upper one has no
+    /// whiteouts and no file in place of a directory.
+    #[allow(dead_code)]
+    pub fn lay_over(&mut self, upper: Tree) {
+        self.0.extend(upper.0);
+    }
+
     /// One line for each difference, in the order of the paths.
     pub fn differences(&self, other: &Tree) -> Vec<Difference> {
         let mut found = Vec::new();
