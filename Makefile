@@ -117,13 +117,13 @@ bench-containerd:
 
 CONTAINERD_PACKAGES := attr buildah debootstrap docker-registry gcc jq libc6-dev pkg-config python3-venv runc skopeo systemd util-linux
 
-## bench: compares with other appliers on real layers; QUICK=1 for a first look; root, 12 GB of disk
+## bench: compares with other appliers on real layers; QUICK=1 for a first look, ARGS; root, 12 GB of disk
 .PHONY: bench
 bench:
 	$(need) $(BENCH_PACKAGES)
 	@npm --version >/dev/null 2>&1 || scripts/need npm
 	scripts/bench-peers
-	$(CARGO) run --quiet --release --package ocilayer-bench -- $(if $(QUICK),--quick)
+	$(CARGO) run --quiet --release --package ocilayer-bench -- $(if $(QUICK),--quick) $(ARGS)
 
 ## bench-go: what it costs to unpack from Go: the command, an os.File, a pipe, in turns; root
 .PHONY: bench-go
@@ -137,7 +137,7 @@ bench-stages:
 	scripts/debian-layer "$${CARGO_TARGET_DIR:-target}/tmp/real-layers"
 	LAYER="$$(realpath "$${CARGO_TARGET_DIR:-target}")/tmp/real-layers/debian.tar.gz" $(CARGO) bench --package ocilayer-bench --bench stages
 
-BENCH_PACKAGES := debootstrap gzip isal libarchive-tools pigz python3-pip strace tar zstd
+BENCH_PACKAGES := btrfs-progs debootstrap e2fsprogs gzip isal libarchive-tools pigz python3-pip strace tar xfsprogs zstd
 
 ## deps: installs what all of the above need
 .PHONY: deps

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The comparison: interleaved rounds, in which each outcome is checked.
 
+use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::layers::{Codec, Kind, Layer};
-use crate::measure::{self, Measured};
+use clap::ValueEnum;
+
+use crate::layers::{Kind, Layer};
+use crate::measure::{self, Measured, Times};
 use crate::peers::{BASELINE, Peer};
-use crate::results::{Results, Row, median};
+use crate::plan::{Part, plan};
+use crate::results::{Results, Row};
+use crate::spread::Spread;
+use crate::table::{Table, named};
 use crate::target::{Filesystem, Target};
 use crate::tree::Tree;
 use crate::{Compare, Result, syscalls};
@@ -44,67 +50,51 @@ pub fn compare(arguments: &Compare) -> Result<()> {
         return Err(format!("{program} is missing: `make bench` installs it").into());
     }
 
-    let mut rows = Vec::new();
-    for (kind, codec) in plan(arguments) {
-        let layer = kind.layer(codec, &arguments.cache)?;
-        eprintln!(
-            "{} {} {}: {} entries",
-            kind.name(),
-            codec.name(),
-            codec.variant(),
-            layer.entries
-        );
-        let rounds = arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 7 });
-        let peers: Vec<Peer> =
-            peers.iter().copied().filter(|peer| peer.differs_for(codec)).collect();
-        for &filesystem in &arguments.filesystems {
-            let place = (filesystem, arguments.roots.as_path());
-            let runs = rounds_of(&layer, &peers, rounds, place)?;
-            for run in &runs {
-                rows.push(row(&layer, run, &runs[0], place)?);
-            }
-        }
+    let parts = possible(arguments)?;
+    let mut results = match arguments.merge {
+        true => Results::resume(&arguments.output)?,
+        false => Results::new(),
+    };
+    for part in parts {
+        let layer = part.kind.layer(part.codec, &arguments.cache)?;
+        let place = (part.filesystem, arguments.roots.as_path());
+        let rounds = arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 5 });
+        let codec = part.codec;
+        let name = named(part.kind.name(), codec.name(), codec.variant());
+        eprintln!("{name} on {}: {} entries", part.filesystem.name(), layer.entries);
+        let peers: Vec<Peer> = (peers.iter().copied())
+            .filter(|peer| {
+                peer.differs_for(codec) && (part.everybody || peer.shows_the_filesystem())
+            })
+            .collect();
+        let runs = rounds_of(&layer, &peers, rounds, place)?;
+        let rows = runs.iter().map(|run| row(&layer, run, &runs[0], place));
+        results.replace(rows.collect::<Result<_>>()?);
+        // Now: a long run may be cut off.
+        results.write(&arguments.output)?;
+        fs::write(arguments.output.with_extension("md"), Table(&results).to_string())?;
     }
 
-    let results = Results::new(rows, BASELINE.name());
-    results.write(&arguments.output)?;
-    print!("{}", results.markdown());
+    print!("{}", Table(&results));
     // A fast applier that does something else is a defect, not a result.
     match results.rows.iter().find(|row| row.applier == "ocilayer" && row.differs.is_some()) {
-        Some(row) => Err(format!("{} {}: the outcome differs", row.layer, row.codec).into()),
+        Some(row) => Err(format!("{} {}: the outcome differs", row.layer.name(), row.codec).into()),
         None => Ok(()),
     }
 }
 
-/// The layers to measure with, as asked for.
-fn plan(arguments: &Compare) -> Vec<(Kind, Codec)> {
-    use Codec::{Gzip, Members, None, Pigz, Zstd};
-    let all: [(Kind, &[Codec]); 5] = match arguments.quick {
-        true => [
-            (Kind::Base, &[Gzip, Zstd]),
-            (Kind::NodeModules, &[Gzip]),
-            (Kind::PythonMl, &[]),
-            (Kind::BigFile, &[]),
-            (Kind::Image, &[]),
-        ],
-        false => [
-            (Kind::Base, &[Gzip, Members, Pigz, Zstd, None]),
-            (Kind::NodeModules, &[Gzip, Zstd]),
-            (Kind::PythonMl, &[Gzip, Zstd]),
-            (Kind::BigFile, &[Gzip, Zstd]),
-            (Kind::Image, &[Gzip, Zstd]),
-        ],
-    };
-    let asked = |kind: Kind| match arguments.layers.as_slice() {
-        [] => true,
-        layers => layers.contains(&kind),
-    };
-    let codecs = |usual: &[Codec]| match arguments.codecs.as_slice() {
-        [] => usual.to_vec(),
-        codecs => codecs.to_vec(),
-    };
-    let asked_for = all.into_iter().filter(|(kind, _)| asked(*kind));
-    asked_for.flat_map(|(kind, usual)| codecs(usual).into_iter().map(move |c| (kind, c))).collect()
+/// What of the plan this machine has file systems for; the rest is left out aloud.
+fn possible(arguments: &Compare) -> Result<Vec<Part>> {
+    let mut parts = plan(arguments);
+    for &filesystem in Filesystem::value_variants() {
+        if parts.iter().any(|part| part.filesystem == filesystem)
+            && let Some(why) = filesystem.lacking(&arguments.roots)
+        {
+            eprintln!("left out: {}, which cannot be had here: {why}", filesystem.name());
+            parts.retain(|part| part.filesystem != filesystem);
+        }
+    }
+    if parts.is_empty() { Err("there is nothing to measure".into()) } else { Ok(parts) }
 }
 
 fn rounds_of(layer: &Layer, peers: &[Peer], rounds: usize, place: Place<'_>) -> Result<Vec<Runs>> {
@@ -160,6 +150,12 @@ fn difference(peer: Peer, expected: &Outcome, outcome: &Outcome) -> Option<Strin
     Some(format!("{} differences from {}, as {first}", differences.len(), BASELINE.name()))
 }
 
+impl Runs {
+    fn each(&self, value: impl Fn(&Times) -> f64) -> Vec<f64> {
+        self.measured.iter().map(|measured| value(&measured.times)).collect()
+    }
+}
+
 impl Outcome {
     fn copy(&self) -> Outcome {
         Outcome { measured: self.measured.clone(), tree: self.tree.clone() }
@@ -167,33 +163,48 @@ impl Outcome {
 }
 
 fn row(layer: &Layer, run: &Runs, baseline: &Runs, place: Place<'_>) -> Result<Row> {
-    let medians = |value: fn(&Measured) -> f64| median(run.measured.iter().map(value));
-    let ratio = |value: fn(&Measured) -> f64| {
-        let pairs = run.measured.iter().zip(&baseline.measured);
+    let wall_runs_s = run.each(|times| times.wall_s);
+    let cpu_runs_s = run.each(Times::cpu_s);
+    let wall = spread(&wall_runs_s)?;
+    // None is printed for who does something else.
+    let ratio = |runs: &[f64], value: fn(&Times) -> f64| {
         let equal = run.differs.is_none();
-        equal.then(|| median(pairs.map(|(run, base)| value(run) / value(base))))
+        equal.then(|| Spread::of_ratios(runs, &baseline.each(value))).flatten()
     };
-    let (wall, cpu) = (|m: &Measured| m.times.wall_s, |m: &Measured| m.times.cpu_s());
+    let wall_ratio = ratio(&wall_runs_s, |times| times.wall_s);
+    let peak = run.measured.iter().map(|measured| measured.peak_rss_bytes as f64);
     Ok(Row {
-        layer: layer.kind.name(),
-        codec: layer.codec.name(),
-        variant: layer.codec.variant(),
+        layer: layer.kind,
+        codec: layer.codec.name().into(),
+        variant: layer.codec.variant().into(),
         entries: layer.entries,
         layer_bytes: layer.bytes,
-        applier: run.peer.name(),
+        applier: run.peer.name().into(),
         threads: run.peer.threads(),
         filesystem: place.0,
         runs: run.measured.len(),
         digests: run.peer.digests(),
-        timed: if run.peer.times_itself() { "creation" } else { "process" },
-        wall_s: medians(wall),
-        cpu_s: medians(cpu),
-        peak_rss_bytes: medians(|m| m.peak_rss_bytes as f64) as u64,
-        wall_ratio: ratio(wall),
-        cpu_ratio: ratio(cpu),
+        timed: if run.peer.times_itself() { "creation" } else { "process" }.into(),
+        wall_s: wall.median,
+        wall_min_s: wall.min,
+        wall_max_s: wall.max,
+        cpu_s: spread(&cpu_runs_s)?.median,
+        user_s: spread(&run.each(|times| times.user_s))?.median,
+        system_s: spread(&run.each(|times| times.system_s))?.median,
+        peak_rss_bytes: spread(&peak.collect::<Vec<_>>())?.median as u64,
+        wall_ratio: wall_ratio.map(|ratio| ratio.median),
+        wall_ratio_min: wall_ratio.map(|ratio| ratio.min),
+        wall_ratio_max: wall_ratio.map(|ratio| ratio.max),
+        cpu_ratio: ratio(&cpu_runs_s, Times::cpu_s).map(|ratio| ratio.median),
         syscalls_per_entry: syscalls_per_entry(layer, run.peer, place)?,
         differs: run.differs.clone(),
+        wall_runs_s,
+        cpu_runs_s,
     })
+}
+
+fn spread(values: &[f64]) -> Result<Spread> {
+    Spread::of(values.iter().copied()).ok_or_else(|| "nothing comes of no rounds".into())
 }
 
 /// On layers of many entries only; on the others it would be a count of reads and writes.

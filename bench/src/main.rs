@@ -7,8 +7,11 @@ mod layers;
 mod limit;
 mod measure;
 mod peers;
+mod plan;
 mod results;
+mod spread;
 mod syscalls;
+mod table;
 mod target;
 // One notion of "the same tree" for the tests and for what is measured.
 #[path = "../../tests/real/tree.rs"]
@@ -42,22 +45,23 @@ pub struct Compare {
     #[arg(long)]
     quick: bool,
     /// Only these layers
-    #[arg(long = "layer", value_enum)]
+    #[arg(long = "layer", value_enum, value_delimiter = ',')]
     layers: Vec<Kind>,
     /// Only these compressions
-    #[arg(long = "codec", value_enum)]
+    #[arg(long = "codec", value_enum, value_delimiter = ',')]
     codecs: Vec<Codec>,
     /// Only these appliers, as the table names them; containerd is always there
-    #[arg(long = "applier")]
+    #[arg(long = "applier", value_delimiter = ',')]
     appliers: Vec<String>,
-    /// Rounds; in each of them every applier runs once
+    /// Rounds, in each of which every applier runs once: 5, and 3 of a quick run
     #[arg(long)]
     rounds: Option<usize>,
     /// Threads of ocilayer to measure
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
     threads: Vec<usize>,
-    /// What layers are unpacked to: a new one for each run
-    #[arg(long = "filesystem", value_enum, value_delimiter = ',', default_value = "ext4")]
+    /// What layers are unpacked to, a new one for each run: ext4, and in a full run for some
+    /// layers and appliers the others
+    #[arg(long = "filesystem", value_enum, value_delimiter = ',')]
     filesystems: Vec<Filesystem>,
     /// Where these are made and mounted; on a tmpfs, so that no disk is measured
     #[arg(long, default_value = "/dev/shm/ocilayer-bench")]
@@ -65,9 +69,12 @@ pub struct Compare {
     /// Where layers are kept between runs
     #[arg(long, default_value = "target/bench/layers")]
     cache: PathBuf,
-    /// Where the results are written as JSON
+    /// Where the results are written as JSON, and beside it with .md as the table
     #[arg(long, default_value = "target/bench/results.json")]
     output: PathBuf,
+    /// Keep what these results have of the same commit on this machine and is not measured again
+    #[arg(long)]
+    merge: bool,
 }
 
 /// What this program runs itself as, to be measured from outside.

@@ -66,6 +66,11 @@ impl Peer {
         applier.starts_with("limit-")
     }
 
+    /// Whether it is one of those few that show how file systems differ.
+    pub fn shows_the_filesystem(self) -> bool {
+        self == BASELINE || self.name() == "ocilayer" || Peer::is_limit(self.name())
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Peer::Builtin(builtin, _) => builtin.name(),

@@ -7,14 +7,16 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::layers::run;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Filesystem {
     /// On a loop device over a file in memory, so that no disk is measured
@@ -24,6 +26,22 @@ pub enum Filesystem {
     /// The same
     Btrfs,
     Tmpfs,
+}
+
+impl Filesystem {
+    /// Why there can be none here, if so: a kernel without it, or a program that is missing.
+    pub fn lacking(self, roots: &Path) -> Option<String> {
+        Target::fresh(self, roots).err().map(|error| error.to_string())
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Filesystem::Ext4 => "ext4",
+            Filesystem::Xfs => "xfs",
+            Filesystem::Btrfs => "btrfs",
+            Filesystem::Tmpfs => "tmpfs",
+        }
+    }
 }
 
 /// Room for an image of all layers in a store that keeps it beside its metadata.
@@ -64,7 +82,9 @@ impl Target {
             }
         };
         File::create(&image)?.set_len(SIZE)?;
-        run(Command::new(make[0]).args(&make[1..]).arg(&image))?;
+        // mkfs.btrfs says things there even if asked to be quiet, and the table is to come there.
+        run(Command::new(make[0]).args(&make[1..]).arg(&image).stdout(Stdio::null()))
+            .map_err(|error| format!("{}: {error}", make[0]))?;
         run(mount.args(["-o", "loop"]).arg(&image).arg(&mounted))?;
         Ok(Target { mounted, image: Some(image) })
     }

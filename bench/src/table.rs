@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The results for people, in Markdown.
+
+use std::fmt::{self, Display, Formatter};
+
+use crate::results::{Results, Row};
+
+pub struct Table<'a>(pub &'a Results);
+
+impl Display for Table<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Results { machine, commit, baseline, rows } = self.0;
+        writeln!(f, "{machine}, commit {commit}\n")?;
+        writeln!(
+            f,
+            "| layer | file system | applier | threads | wall s | user s | system s | peak MiB \
+             | syscalls/entry | wall | CPU |"
+        )?;
+        writeln!(f, "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|")?;
+        rows.iter().try_for_each(|row| write_row(f, row))?;
+        writeln!(
+            f,
+            "\nMedians, with the least and the most in brackets; the last two columns are ratios \
+             to {baseline}, of pairs."
+        )?;
+        for row in rows {
+            if let Some(differs) = &row.differs {
+                let (layer, applier) = (layer(row), &row.applier);
+                writeln!(f, "\n{layer}, {applier}: the outcome differs: {differs}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_row(f: &mut Formatter<'_>, row: &Row) -> fmt::Result {
+    let note = match (row.timed.as_str(), row.digests) {
+        ("process", true) => "",
+        ("process", false) => " (no digest)",
+        _ => " (creation alone)",
+    };
+    let ratios = match (row.wall_ratio(), row.cpu_ratio) {
+        (Some(wall), Some(cpu)) => format!("{wall} | {cpu:.2}"),
+        _ => "differs | differs".into(),
+    };
+    writeln!(
+        f,
+        "| {} | {} | {}{note} | {} | {:.3} ({:.3}-{:.3}) | {:.3} | {:.3} | {:.1} | {} | {ratios} |",
+        layer(row),
+        row.filesystem.name(),
+        row.applier,
+        or_dash(row.threads.map(|n| n.to_string())),
+        row.wall_s,
+        row.wall_min_s,
+        row.wall_max_s,
+        row.user_s,
+        row.system_s,
+        row.peak_rss_bytes as f64 / f64::from(1 << 20),
+        or_dash(row.syscalls_per_entry.map(|n| format!("{n:.1}"))),
+    )
+}
+
+fn layer(row: &Row) -> String {
+    named(row.layer.name(), &row.codec, &row.variant)
+}
+
+/// `base gzip`, `base gzip (pigz)`.
+pub fn named(layer: &str, codec: &str, variant: &str) -> String {
+    match variant {
+        "" => format!("{layer} {codec}"),
+        _ => format!("{layer} {codec} ({variant})"),
+    }
+}
+
+fn or_dash(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "-".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::samples;
+
+    #[test]
+    fn no_ratio_is_printed_where_outcomes_differ() {
+        let mut rows =
+            samples::rows(&[("containerd", None, &[2.0, 2.0]), ("fast", Some(1), &[0.25, 0.5])]);
+        let table = |rows: &[Row]| {
+            let mut results = Results::new();
+            results.replace(rows.to_vec());
+            Table(&results).to_string()
+        };
+        assert!(table(&rows).contains("| 0.19 (0.12-0.25) |"), "{}", table(&rows));
+        let fast = &mut rows[1];
+        fast.differs = Some("1 difference".into());
+        (fast.wall_ratio, fast.cpu_ratio) = (None, None);
+        let text = table(&rows);
+        assert!(text.contains("| differs | differs |"), "{text}");
+        assert!(text.contains("base gzip, fast: the outcome differs: 1 difference"), "{text}");
+    }
+}
