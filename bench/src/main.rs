@@ -3,6 +3,7 @@
 
 mod builtin;
 mod compare;
+mod goals;
 mod layers;
 mod limit;
 mod measure;

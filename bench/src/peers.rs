@@ -61,6 +61,11 @@ impl Peer {
         peers
     }
 
+    /// Whether it is the library itself, from whatever language.
+    pub fn is_ours(applier: &str) -> bool {
+        applier.starts_with("ocilayer")
+    }
+
     /// Whether it does less than an applier must.
     pub fn is_limit(applier: &str) -> bool {
         applier.starts_with("limit-")

@@ -8,6 +8,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::goals::{self, Goal};
 use crate::layers::{Kind, output};
 use crate::peers::BASELINE;
 use crate::spread::Spread;
@@ -21,6 +22,9 @@ pub struct Results {
     /// What the ratios are to.
     pub baseline: String,
     pub rows: Vec<Row>,
+    /// Made from the rows.
+    #[serde(skip_deserializing)]
+    pub goals: Vec<Goal>,
 }
 
 /// One applier on one layer. Medians, unless the name says otherwise.
@@ -81,7 +85,8 @@ impl Results {
     /// Of this machine and commit, without rows so far.
     pub fn new() -> Results {
         let baseline = BASELINE.name().into();
-        Results { machine: machine(), commit: commit(), baseline, rows: Vec::new() }
+        let (rows, goals) = (Vec::new(), Vec::new());
+        Results { machine: machine(), commit: commit(), baseline, rows, goals }
     }
 
     /// Those of an earlier run, to add to. Refused where they say nothing about this commit on
@@ -117,6 +122,7 @@ impl Results {
         self.rows.extend(rows);
         // Stable: the appliers keep their order.
         self.rows.sort_by(|a, b| a.place().cmp(&b.place()));
+        self.goals = goals::of(&self.rows);
     }
 
     /// Whole or not at all: a run may be cut off at any time.
@@ -245,6 +251,7 @@ mod tests {
         let json = serde_json::to_string(&before).unwrap();
         let after: Results = serde_json::from_str(&json).unwrap();
         assert_eq!(format!("{:?}", after.rows), format!("{:?}", before.rows));
+        assert!(json.contains("\"goals\":[{"), "{json}");
     }
 
     #[test]

@@ -3,13 +3,14 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use crate::goals::Goal;
 use crate::results::{Results, Row};
 
 pub struct Table<'a>(pub &'a Results);
 
 impl Display for Table<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Results { machine, commit, baseline, rows } = self.0;
+        let Results { machine, commit, baseline, rows, goals } = self.0;
         writeln!(f, "{machine}, commit {commit}\n")?;
         writeln!(
             f,
@@ -29,7 +30,7 @@ impl Display for Table<'_> {
                 writeln!(f, "\n{layer}, {applier}: the outcome differs: {differs}")?;
             }
         }
-        Ok(())
+        write_goals(f, goals)
     }
 }
 
@@ -58,6 +59,33 @@ fn write_row(f: &mut Formatter<'_>, row: &Row) -> fmt::Result {
         row.peak_rss_bytes as f64 / f64::from(1 << 20),
         or_dash(row.syscalls_per_entry.map(|n| format!("{n:.1}"))),
     )
+}
+
+fn write_goals(f: &mut Formatter<'_>, goals: &[Goal]) -> fmt::Result {
+    if goals.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "\n## Goals\n")?;
+    writeln!(f, "| layer | file system | goal | figure | target | |")?;
+    writeln!(f, "|---|---|---|---:|---:|---|")?;
+    for goal in goals {
+        writeln!(
+            f,
+            "| {} | {} | {} | {} | {} {} | {} |",
+            named(goal.layer.name(), &goal.codec, &goal.variant),
+            goal.filesystem.name(),
+            goal.goal,
+            match &goal.spread {
+                Some(spread) => spread.to_string(),
+                None => format!("{:.2}", goal.figure),
+            },
+            if goal.strict { "below" } else { "at most" },
+            goal.target,
+            if goal.met { "met" } else { "**missed**" },
+        )?;
+    }
+    let met = goals.iter().filter(|goal| goal.met).count();
+    writeln!(f, "\n{met} of {} goals met.", goals.len())
 }
 
 fn layer(row: &Row) -> String {

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is to be reached on two CPUs, and whether it was.
+
+use serde::Serialize;
+
+use crate::layers::Kind;
+use crate::peers::Peer;
+use crate::results::Row;
+use crate::spread::Spread;
+use crate::target::Filesystem;
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Goal {
+    pub layer: Kind,
+    pub codec: String,
+    pub variant: String,
+    pub filesystem: Filesystem,
+    pub goal: String,
+    pub figure: f64,
+    /// Where the figure is the median of pairs.
+    pub spread: Option<Spread>,
+    pub target: f64,
+    /// Whether the figure must be below the target, rather than at most that.
+    pub strict: bool,
+    pub met: bool,
+}
+
+/// Of the wall time with two threads and of the CPU time, to the baseline's, on ext4.
+const RATIOS: [(Kind, &str, f64, Option<f64>); 8] = [
+    (Kind::Base, "gzip", 0.25, Some(0.40)),
+    (Kind::NodeModules, "gzip", 0.25, Some(0.38)),
+    (Kind::PythonMl, "gzip", 0.25, Some(0.45)),
+    (Kind::BigFile, "gzip", 0.28, Some(0.45)),
+    (Kind::Base, "zstd", 0.30, None),
+    (Kind::NodeModules, "zstd", 0.28, None),
+    (Kind::PythonMl, "zstd", 0.30, None),
+    (Kind::BigFile, "zstd", 0.40, None),
+];
+
+/// openat, write, utimensat, close, and half a call for everything else.
+const SYSCALLS: f64 = 4.5;
+const PEAK_MIB: f64 = 64.0;
+/// To the command on as many threads.
+const FROM_GO: f64 = 1.02;
+/// To what decompression and creation take at least.
+const TO_LIMIT: f64 = 1.15;
+
+/// Each goal of each place, as far as there are rows for it.
+pub fn of(rows: &[Row]) -> Vec<Goal> {
+    let places = rows.chunk_by(|a, b| a.place() == b.place());
+    places.flat_map(|rows| Place { rows }.goals()).collect()
+}
+
+/// The rows of one place.
+struct Place<'a> {
+    rows: &'a [Row],
+}
+
+impl Place<'_> {
+    fn goals(&self) -> Vec<Goal> {
+        let goals = [
+            self.wall_ratio(),
+            self.cpu_ratio(),
+            self.syscalls(),
+            self.peak(),
+            self.go(),
+            self.limit(),
+            self.wall_of_peers(),
+            self.cpu_of_peers(),
+        ];
+        goals.into_iter().flatten().collect()
+    }
+
+    fn wall_ratio(&self) -> Option<Goal> {
+        let ratio = self.ours(2)?.wall_ratio()?;
+        let (target, _) = self.ratios()?;
+        Some(self.pairs("wall to containerd, 2 threads".into(), ratio, target))
+    }
+
+    fn cpu_ratio(&self) -> Option<Goal> {
+        let (containerd, ours) = (self.find("containerd", None)?, self.ours(2)?);
+        let ratio = Spread::of_ratios(&ours.cpu_runs_s, &containerd.cpu_runs_s)?;
+        let (_, target) = self.ratios()?;
+        Some(self.pairs("CPU to containerd, 2 threads".into(), ratio, target?))
+    }
+
+    fn ratios(&self) -> Option<(f64, Option<f64>)> {
+        let place = self.rows.first()?;
+        let usual = place.filesystem == Filesystem::Ext4 && place.variant.is_empty();
+        let mut ratios = RATIOS.iter().filter(|_| usual);
+        let ratios = ratios.find(|ratio| (ratio.0, ratio.1) == (place.layer, &place.codec))?;
+        Some((ratios.2, ratios.3))
+    }
+
+    fn syscalls(&self) -> Option<Goal> {
+        let ours = self.ours(2).filter(|row| row.layer == Kind::NodeModules)?;
+        Some(self.goal("system calls per entry".into(), ours.syscalls_per_entry?, SYSCALLS))
+    }
+
+    fn peak(&self) -> Option<Goal> {
+        let mib = self.ours(2)?.peak_rss_bytes as f64 / f64::from(1 << 20);
+        Some(self.goal("peak MiB, 2 threads".into(), mib, PEAK_MIB).below())
+    }
+
+    fn go(&self) -> Option<Goal> {
+        let (go, ours) = (self.find("ocilayer-go", None)?, self.ours(2)?);
+        let ratio = Spread::of_ratios(&go.wall_runs_s, &ours.wall_runs_s)?;
+        Some(self.pairs("wall of ocilayer-go to ocilayer, 2 threads".into(), ratio, FROM_GO))
+    }
+
+    /// On two CPUs: one thread decompresses, and whoever is idle creates.
+    fn limit(&self) -> Option<Goal> {
+        let decompress = self.rows.iter().find(|row| row.applier == "limit-decompress")?;
+        // Whether it sets all that the baseline does or not: it is a limit.
+        let creates = |row: &&Row| row.applier == "limit-create" && row.threads == Some(1);
+        let create = self.rows.iter().find(creates)?;
+        let limit = decompress.wall_s.max((decompress.cpu_s + create.cpu_s) / 2.0);
+        Some(self.goal(
+            "wall to the limit, 2 threads".into(),
+            self.ours(2)?.wall_s / limit,
+            TO_LIMIT,
+        ))
+    }
+
+    /// Never slower than any of them.
+    fn wall_of_peers(&self) -> Option<Goal> {
+        let (peer, ratio) = self.to_best_peer(self.ours(2)?, |row| &row.wall_runs_s)?;
+        Some(self.pairs(format!("wall to the best peer, {peer}, 2 threads"), ratio, 1.0))
+    }
+
+    /// Ahead of all of them.
+    fn cpu_of_peers(&self) -> Option<Goal> {
+        let (peer, ratio) = self.to_best_peer(self.ours(1)?, |row| &row.cpu_runs_s)?;
+        Some(self.pairs(format!("CPU to the best peer, {peer}, 1 thread"), ratio, 1.0).below())
+    }
+
+    /// The peer that comes closest, or is ahead, of those whose outcome is the right one.
+    fn to_best_peer(&self, ours: &Row, runs: fn(&Row) -> &[f64]) -> Option<(&str, Spread)> {
+        let is_peer = |row: &&Row| !Peer::is_ours(&row.applier) && !Peer::is_limit(&row.applier);
+        let peers = self.rows.iter().filter(is_peer).filter(|row| row.differs.is_none());
+        let ratio = |row| Spread::of_ratios(runs(ours), runs(row));
+        let ratios = peers.filter_map(|row| Some((row.applier.as_str(), ratio(row)?)));
+        ratios.max_by(|a, b| a.1.median.total_cmp(&b.1.median))
+    }
+
+    fn ours(&self, threads: usize) -> Option<&Row> {
+        self.find("ocilayer", Some(threads))
+    }
+
+    /// Only where the outcome is the right one.
+    fn find(&self, applier: &str, threads: Option<usize>) -> Option<&Row> {
+        let asked = |row: &&Row| row.applier == applier && row.threads == threads;
+        self.rows.iter().find(asked).filter(|row| row.differs.is_none())
+    }
+
+    fn pairs(&self, goal: String, ratio: Spread, target: f64) -> Goal {
+        Goal { spread: Some(ratio), ..self.goal(goal, ratio.median, target) }
+    }
+
+    fn goal(&self, goal: String, figure: f64, target: f64) -> Goal {
+        let place = &self.rows[0];
+        Goal {
+            layer: place.layer,
+            codec: place.codec.clone(),
+            variant: place.variant.clone(),
+            filesystem: place.filesystem,
+            goal,
+            figure,
+            spread: None,
+            target,
+            strict: false,
+            met: figure <= target,
+        }
+    }
+}
+
+impl Goal {
+    /// As much as the target is not enough.
+    fn below(self) -> Goal {
+        Goal { strict: true, met: self.figure < self.target, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::samples;
+
+    const CONTAINERD: (&str, Option<usize>, &[f64]) = ("containerd", None, &[2.0, 2.0, 4.0]);
+
+    fn find<'a>(goals: &'a [Goal], name: &str) -> &'a Goal {
+        let names = || goals.iter().map(|goal| &goal.goal).collect::<Vec<_>>();
+        goals
+            .iter()
+            .find(|goal| goal.goal.starts_with(name))
+            .unwrap_or_else(|| panic!("{:?}", names()))
+    }
+
+    #[test]
+    fn a_ratio_is_judged_by_the_median_of_pairs() {
+        let judged = |walls: &[f64]| {
+            let goals = of(&samples::rows(&[CONTAINERD, ("ocilayer", Some(2), walls)]));
+            let goal = find(&goals, "wall to containerd").clone();
+            (goal.figure, goal.met)
+        };
+        assert_eq!(judged(&[0.5, 0.5, 9.0]), (0.25, true));
+        assert_eq!(judged(&[0.6, 0.5, 2.0]), (0.3, false));
+    }
+
+    #[test]
+    fn what_was_not_measured_is_no_goal() {
+        let two = of(&samples::rows(&[CONTAINERD, ("ocilayer", Some(2), &[0.5, 0.5, 1.0])]));
+        assert!(!two.iter().any(|goal| goal.goal.contains("limit")), "{two:?}");
+        assert!(!two.iter().any(|goal| goal.goal.contains("1 thread")), "{two:?}");
+        // The system calls of other layers than node_modules are not mostly those of files.
+        assert!(!two.iter().any(|goal| goal.goal.contains("system calls")), "{two:?}");
+        assert!(of(&samples::rows(&[CONTAINERD])).is_empty());
+    }
+
+    #[test]
+    fn an_outcome_that_differs_meets_no_goal() {
+        let mut rows = samples::rows(&[
+            CONTAINERD,
+            ("ocilayer", Some(2), &[0.5, 0.5, 1.0]),
+            ("tar-crate", Some(1), &[0.1, 0.1, 0.1]),
+        ]);
+        rows[2].differs = Some("times".into());
+        let goals = of(&rows);
+        let goal = find(&goals, "wall to the best peer, containerd");
+        assert!(goal.met, "{goal:?}");
+        rows[1].differs = Some("times".into());
+        assert!(of(&rows).is_empty());
+    }
+
+    #[test]
+    fn the_best_peer_is_neither_a_limit_nor_ourselves() {
+        let goals = of(&samples::rows(&[
+            CONTAINERD,
+            ("ocilayer", Some(1), &[1.0, 1.0, 1.0]),
+            ("ocilayer-c", None, &[0.1, 0.1, 0.1]),
+            ("bsdtar", None, &[1.0, 1.0, 1.0]),
+            ("limit-create", Some(1), &[0.1, 0.1, 0.1]),
+        ]));
+        let goal = find(&goals, "CPU to the best peer, bsdtar");
+        assert_eq!((goal.figure, goal.met), (1.0, false), "as much is not less");
+    }
+
+    #[test]
+    fn the_limit_is_that_of_two_processors() {
+        let judged = |decompress: f64, create: f64| {
+            let goals = of(&samples::rows(&[
+                CONTAINERD,
+                ("ocilayer", Some(2), &[1.0, 1.0, 1.0]),
+                ("limit-decompress", Some(1), &[decompress; 3]),
+                ("limit-create", Some(2), &[0.0; 3]),
+                ("limit-create", Some(1), &[create; 3]),
+            ]));
+            find(&goals, "wall to the limit").figure
+        };
+        // The sample's CPU seconds are twice its wall seconds.
+        assert_eq!(judged(0.25, 0.25), 1.0 / 0.5);
+        let mut rows = samples::rows(&[
+            CONTAINERD,
+            ("ocilayer", Some(2), &[1.0, 1.0, 1.0]),
+            ("limit-decompress", Some(1), &[0.8; 3]),
+            ("limit-create", Some(1), &[0.4; 3]),
+        ]);
+        rows[2].cpu_s = 0.8;
+        rows[3].cpu_s = 0.4;
+        assert_eq!(find(&of(&rows), "wall to the limit").figure, 1.0 / 0.8);
+    }
+
+    #[test]
+    fn go_is_compared_with_the_command_pair_by_pair() {
+        let goals = of(&samples::rows(&[
+            CONTAINERD,
+            ("ocilayer", Some(2), &[1.0, 2.0, 1.0]),
+            ("ocilayer-go", None, &[1.0, 2.02, 1.5]),
+        ]));
+        let goal = find(&goals, "wall of ocilayer-go");
+        assert_eq!((goal.figure, goal.met), (1.01, true));
+        assert_eq!(goal.spread.unwrap().max, 1.5);
+    }
+}
