@@ -106,7 +106,9 @@ impl<'r> Run<'r> {
             Applying { flow: &mut flow, job: &mut job, clock: &mut clock, run: &self, chunk: None };
         let read = entries::read(&self.options.limits, &mut applying).and_then(|()| job.settle());
         if let Err(error) = read {
+            let error = job.wind_up(error);
             let amounts = flow.abandon();
+            job.discount_unmade();
             return Err(error.with_report(self.report(job.tally, amounts, &clock)));
         }
         let (mut amounts, mut digests) = (self.counters.so_far(), None);
