@@ -55,6 +55,8 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     pub(crate) limits: Limits,
     pub(crate) expect: Expect,
+    /// See [`Options::skip_blob_digest`].
+    skip_blob_digest: bool,
     pub(crate) cancel: Option<Cancel>,
     /// The reader leaves work to others, so that more than two threads are of use.
     pub(crate) crew: bool,
@@ -68,6 +70,7 @@ impl Settings {
             threads,
             limits: options.limits,
             expect: options.expect.clone(),
+            skip_blob_digest: options.skip_blob_digest,
             cancel: options.cancel.clone(),
             crew: false,
             ratio_floor: RATIO_FLOOR,
@@ -87,7 +90,8 @@ pub(crate) struct Counters {
 /// What a whole stream came to.
 #[derive(Debug)]
 pub(crate) struct Summary {
-    pub(crate) blob_digest: Digest,
+    /// None if it was to be skipped.
+    pub(crate) blob_digest: Option<Digest>,
     pub(crate) diff_id: Digest,
     pub(crate) amounts: Amounts,
 }
@@ -95,14 +99,14 @@ pub(crate) struct Summary {
 impl Summary {
     /// Holds the digests against the expected ones.
     pub(crate) fn compare(&self, expect: &Expect) -> Result<(), DigestError> {
-        let differs = |expected: &Option<Digest>, got: &Digest| match expected {
-            Some(expected) if expected != got => Some((expected.clone(), got.clone())),
+        let differs = |expected: &Option<Digest>, got: Option<&Digest>| match (expected, got) {
+            (Some(expected), Some(got)) if expected != got => Some((expected.clone(), got.clone())),
             _ => None,
         };
-        if let Some((expected, got)) = differs(&expect.blob, &self.blob_digest) {
+        if let Some((expected, got)) = differs(&expect.blob, self.blob_digest.as_ref()) {
             return Err(DigestError::Blob { expected, got });
         }
-        match differs(&expect.diff_id, &self.diff_id) {
+        match differs(&expect.diff_id, Some(&self.diff_id)) {
             Some((expected, got)) => Err(DigestError::DiffId { expected, got }),
             None => Ok(()),
         }
@@ -234,7 +238,9 @@ impl<'scope> Flow<'scope> {
                 worker.join().map_err(defect)?
             }
         };
-        let blob_digest = pressed.blob_digest.unwrap_or_else(|| diff_id.clone());
+        // A blob that is not compressed is the archive.
+        let plain = pressed.compression == Compression::None;
+        let blob_digest = pressed.blob_digest.or_else(|| plain.then(|| diff_id.clone()));
         let amounts = counters.amounts(pressed.compression, pressed.time, digest);
         Ok(Summary { blob_digest, diff_id, amounts })
     }
@@ -295,7 +301,7 @@ struct Press<'a> {
 /// What is left when the press has stopped.
 #[derive(Default)]
 struct Pressed {
-    /// None where it is the archive's.
+    /// None where it is the archive's, or was to be skipped.
     blob_digest: Option<Digest>,
     compression: Compression,
     time: Duration,
@@ -303,7 +309,9 @@ struct Pressed {
 
 impl<'a> Press<'a> {
     fn new(input: Input<'a>, settings: &Settings, counters: Arc<Counters>) -> Press<'a> {
-        let blob = Hasher::towards(settings.expect.blob.as_ref());
+        let expected = settings.expect.blob.as_ref();
+        let wanted = expected.is_some() || !settings.skip_blob_digest;
+        let blob = wanted.then(|| Hasher::towards(expected));
         let archive = Hasher::towards(settings.expect.diff_id.as_ref()).algorithm();
         let window_log = settings.limits.zstd_window_log;
         Press {

@@ -97,6 +97,9 @@ pub struct Options {
     /// stay. A directory that is not the upper one of this very mount is refused.
     pub upper: Option<PathBuf>,
     pub expect: Expect,
+    /// No digest of a compressed blob, unless one is expected: for a caller that checked it when the
+    /// blob came in, as content stores do. It is a tenth of the work.
+    pub skip_blob_digest: bool,
     /// Worker threads: 0 chooses by the number of CPUs, 1 decompresses and writes on one thread.
     pub threads: usize,
     pub limits: Limits,

@@ -111,19 +111,19 @@ impl<'r> Run<'r> {
             job.discount_unmade();
             return Err(error.with_report(self.report(job.tally, amounts, &clock)));
         }
-        let (mut amounts, mut digests) = (self.counters.so_far(), None);
+        let (mut amounts, mut digests) = (self.counters.so_far(), (None, None));
         let end = flow
             .finish()
             .and_then(|summary| {
                 let verdict = summary.compare(&self.options.expect);
                 amounts = summary.amounts;
-                digests = Some((summary.blob_digest, summary.diff_id));
+                digests = (summary.blob_digest, Some(summary.diff_id));
                 Ok(verdict?)
             })
             .and_then(|()| job.finish())
             .and_then(|()| clock.sync(|| job.sync()));
         let mut report = self.report(job.tally, amounts, &clock);
-        (report.blob_digest, report.diff_id) = digests.unzip();
+        (report.blob_digest, report.diff_id) = digests;
         report.partial = end.is_err();
         match end {
             Ok(()) => Ok(report),
