@@ -24,6 +24,7 @@ test: lint test-rust test-schedules test-c test-go test-kernel test-containerd
 lint: lint-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --quiet --all-targets --features "$$(scripts/features)" -- -D warnings
 	@wrong=$$(gofmt -l go-bindings bench/go); [ -z "$$wrong" ] || { echo "gofmt would change $$wrong"; exit 1; }
 	cd go-bindings && $(GO_VET) ./...
 	cd go-bindings/containerd/archive && $(GO_VET) ./...

@@ -60,9 +60,7 @@ impl Gzip {
                 self.inside = !step.ended;
                 Ok(step.made)
             }
-            Some(reason) => {
-                Err(DecompressError::Gzip { offset: blob.offset, reason: reason.into() }.into())
-            }
+            Some(reason) => Err(DecompressError::Gzip { offset: blob.offset, reason }.into()),
         }
     }
 }

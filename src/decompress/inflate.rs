@@ -72,6 +72,7 @@ mod zlib {
         }
 
         /// The next step begins a member.
+        #[cfg(not(feature = "isal"))]
         pub(in super::super) fn reset(&mut self) {
             self.0.reset(true);
         }

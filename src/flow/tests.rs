@@ -47,18 +47,18 @@ fn skippable(payload: &[u8]) -> Vec<u8> {
     [&0x184D_2A53u32.to_le_bytes(), &len, payload].concat()
 }
 
-fn digest(algorithm: &str, bytes: &[u8]) -> Digest {
+pub(super) fn digest(algorithm: &str, bytes: &[u8]) -> Digest {
     let zeros = format!("{algorithm}:{}", "0".repeat(if algorithm == "sha512" { 128 } else { 64 }));
     let mut hasher = Hasher::towards(Some(&zeros.parse().unwrap()));
     hasher.update(bytes);
     hasher.finish()
 }
 
-fn settings(threads: usize) -> Settings {
+pub(super) fn settings(threads: usize) -> Settings {
     Settings::new(&Options::default(), threads)
 }
 
-fn spooled(blob: &[u8]) -> File {
+pub(super) fn spooled(blob: &[u8]) -> File {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(blob).unwrap();
     file.seek(SeekFrom::Start(0)).unwrap();
@@ -78,7 +78,7 @@ fn piped(blob: &[u8]) -> OwnedFd {
 }
 
 /// Drains a flow as the pipeline will: a worker reads, this thread serves the read callback.
-fn drain(source: Source<'_>, settings: &Settings) -> (Vec<u8>, Result<Summary>) {
+pub(super) fn drain(source: Source<'_>, settings: &Settings) -> (Vec<u8>, Result<Summary>) {
     let (input, feed) = source.open(settings.cancel.as_ref()).unwrap();
     thread::scope(|scope| {
         let worker = scope.spawn(move || {
@@ -126,7 +126,7 @@ fn read_all<'scope>(
     }
 }
 
-fn error(source: Source<'_>, settings: &Settings) -> Error {
+pub(super) fn error(source: Source<'_>, settings: &Settings) -> Error {
     drain(source, settings).1.map(|summary| panic!("{summary:?}")).unwrap_err()
 }
 

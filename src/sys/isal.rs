@@ -51,12 +51,12 @@ unsafe impl Send for State {}
 
 impl State {
     pub(crate) fn new() -> State {
-        let mut inflate = Box::<inflate_state>::new_zeroed();
-        // SAFETY: the pointer is to memory of the struct's size. All of it was set to zero, which
-        // is a value for each of its fields, and the call sets what has to be something else.
+        // SAFETY: zero is a value for each field of it, and the pointer is to all of them; the call
+        // sets what has to be something else.
         let mut inflate = unsafe {
-            isal_inflate_init(inflate.as_mut_ptr());
-            inflate.assume_init()
+            let mut inflate = Box::new(MaybeUninit::<inflate_state>::zeroed().assume_init());
+            isal_inflate_init(&mut *inflate);
+            inflate
         };
         inflate.crc_flag = ISAL_GZIP_NO_HDR_VER;
         State { inflate, header: Some(new_header()) }

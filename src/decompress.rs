@@ -3,6 +3,7 @@
 
 mod gzip;
 mod inflate;
+mod parallel;
 mod zstd;
 
 use std::sync::Arc;
@@ -145,6 +146,27 @@ impl<'a> Decoder<'a> {
             Codec::Gzip(gzip) => gzip.fill(&mut self.blob, out),
             Codec::Zstd(zstd) => zstd.fill(&mut self.blob, out),
         }
+    }
+
+    /// Whether more threads can decompress this than one: [`spread`](Decoder::spread) it then.
+    pub(crate) fn can_be_spread(&mut self) -> Result<bool> {
+        let codec = self.detect()?;
+        let gzip = matches!(codec, Codec::Gzip(_));
+        self.codec = Some(codec);
+        let region = self.blob.input.region().filter(|_| gzip);
+        Ok(region.is_some_and(|region| region.len() >= parallel::ENOUGH))
+    }
+
+    /// Decompresses all at once, on `threads` threads beside this one. All pieces go to `out`, in
+    /// order, on this thread, until it breaks.
+    pub(crate) fn spread(&mut self, threads: usize, out: parallel::Out<'_>) -> Result<()> {
+        let Blob { input, hasher, counters, offset } = &mut self.blob;
+        let region = input.region().expect("looked at when it was worth it");
+        parallel::gunzip(&region, counters, hasher.as_mut(), threads, out)?;
+        *offset = region.len();
+        counters.blob_bytes.store(*offset, Ordering::Relaxed);
+        input.consume_region();
+        Ok(())
     }
 
     fn detect(&mut self) -> Result<Codec> {
