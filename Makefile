@@ -4,6 +4,10 @@
 CARGO ?= cargo
 need = @scripts/need
 
+# What is said to this makefile is not meant for ISA-L's, which cargo runs.
+MAKEOVERRIDES :=
+unexport DESTDIR
+
 .DEFAULT_GOAL := help
 
 ## help: this list
@@ -20,6 +24,7 @@ test: lint test-rust test-schedules test-c test-go test-kernel test-containerd
 lint: lint-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --quiet --all-targets --features "$$(scripts/features)" -- -D warnings
 	@wrong=$$(gofmt -l go-bindings bench/go); [ -z "$$wrong" ] || { echo "gofmt would change $$wrong"; exit 1; }
 	cd go-bindings && $(GO_VET) ./...
 	cd go-bindings/containerd/archive && $(GO_VET) ./...
@@ -38,11 +43,12 @@ lint-tools:
 	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@$(CARGO) clippy --version >/dev/null 2>&1 || rustup component add clippy
 
-## test-rust: unit tests, layers in every mode, the command; root and overlayfs for all of them
+## test-rust: unit tests, layers in every mode, the command; gzip again by ISA-L; root and overlayfs
 .PHONY: test-rust
 test-rust:
 	$(need) $(TEST_PACKAGES)
 	$(CARGO) test --quiet --workspace
+	$(CARGO) test --quiet --features "$$(scripts/features)" --lib --test real_layers --test semantics_archive --test hostile_archives
 
 ## test-schedules: the queue between the threads, under thousands of schedules
 .PHONY: test-schedules
@@ -56,7 +62,7 @@ TEST_PACKAGES := acl attr buildah debootstrap gzip libarchive-tools libcap2-bin 
 .PHONY: demo
 demo:
 	$(need) $(DEMO_PACKAGES)
-	$(CARGO) build --quiet --release --package ocilayer-cli
+	$(CARGO) build --quiet --release --package ocilayer-cli --features "$$(scripts/features)"
 	$(CARGO) build --quiet --release --example compare_trees
 	scripts/demo
 
@@ -69,7 +75,7 @@ LIBDIR ?= $(PREFIX)/lib
 .PHONY: install
 install:
 	PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" DESTDIR="$(DESTDIR)" scripts/install
-	$(CARGO) build --quiet --release --package ocilayer-cli
+	$(CARGO) build --quiet --release --package ocilayer-cli --features "$$(scripts/features)"
 	install -D -s -m 755 "$${CARGO_TARGET_DIR:-target}/release/ocilayer" "$(DESTDIR)$(PREFIX)/bin/ocilayer"
 
 ## install-differ: builds and installs ocilayer-differ for containerd, its units: PREFIX, DESTDIR

@@ -24,6 +24,25 @@ static void unpack(const char *blob, const char *diff_id, int expected) {
   remove_root(root);
 }
 
+/* The blob's digest is left out where nobody asks for it, and checked where somebody does. */
+static void without_the_blob_digest(const char *blob, const char *other) {
+  ocilayer_options options = OCILAYER_OPTIONS_INIT;
+  ocilayer_report *report = NULL;
+  char *root = make_root();
+  options.skip_blob_digest = 1;
+  CHECK_INT(unpack_and_free(from_path(layer("plain.tar.gz")), root, &options, &report, NULL), 0);
+  CHECK(ocilayer_report_blob_digest(report) == NULL);
+  CHECK(ocilayer_report_diff_id(report) != NULL);
+  ocilayer_report_free(report);
+  options.expected_blob_digest = blob;
+  CHECK_INT(unpack_and_free(from_path(layer("plain.tar.gz")), root, &options, &report, NULL), 0);
+  CHECK_TEXT(ocilayer_report_blob_digest(report), blob);
+  ocilayer_report_free(report);
+  options.expected_blob_digest = other;
+  CHECK_INT(unpack_and_free(from_path(layer("plain.tar.gz")), root, &options, NULL, NULL), -EBADMSG);
+  remove_root(root);
+}
+
 int main(void) {
   char *blob256 = slurp(layer("plain.tar.gz.sha256"), NULL);
   char *blob512 = slurp(layer("plain.tar.gz.sha512"), NULL);
@@ -37,6 +56,7 @@ int main(void) {
   /* Each is the right digest of the wrong bytes. */
   unpack(diff256, NULL, -EBADMSG);
   unpack(NULL, blob512, -EBADMSG);
+  without_the_blob_digest(blob256, diff256);
   free(blob256);
   free(blob512);
   free(diff256);

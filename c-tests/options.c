@@ -13,7 +13,7 @@ AT(ocilayer_options, owners, 12);
 AT(ocilayer_options, devices, 16);
 AT(ocilayer_options, sync, 20);
 AT(ocilayer_options, threads, 24);
-AT(ocilayer_options, reserved, 28);
+AT(ocilayer_options, skip_blob_digest, 28);
 AT(ocilayer_options, lowers, 32);
 AT(ocilayer_options, lowers_count, 40);
 AT(ocilayer_options, expected_blob_digest, 48);
@@ -127,7 +127,7 @@ static void meaningless(void) {
   REFUSED(owners, 3, "options.owners is 3");
   REFUSED(devices, 2, "options.devices is 2");
   REFUSED(sync, 0xffffffffu, "options.sync is 4294967295");
-  REFUSED(reserved, 1, "options.reserved");
+  REFUSED(skip_blob_digest, 2, "options.skip_blob_digest is 2");
   REFUSED(threads, 0xffffffffu, "threads");
   REFUSED(lowers_count, 1, "options.lowers is NULL");
   REFUSED(lowers, none, "lower directories are for the overlay modes");

@@ -85,6 +85,9 @@ func (c *call) nativeOptions() *C.ocilayer_options {
 	}
 	to.upper = a.optional(from.upper)
 	to.expected_blob_digest = a.optional(from.blobDigest)
+	if from.skipBlob {
+		to.skip_blob_digest = 1
+	}
 	to.expected_diff_id = a.optional(from.diffID)
 	if from.owners == ownersMap {
 		to.uid_ranges, to.uid_ranges_count = a.ranges(from.uids)

@@ -99,7 +99,7 @@ type ScanReport struct {
 	// duplicates were told of, nor refusals that depend on the entries before.
 	NamesLost   bool
 	NamesLostAt uint64
-	// BlobDigest is that of the blob as read; empty if it was not read to its end.
+	// BlobDigest is that of the blob as read; empty if it was not read to its end, or is skipped.
 	BlobDigest string
 	// DiffID is the digest of the uncompressed archive; empty if it was not read to its end.
 	DiffID string

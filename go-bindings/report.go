@@ -42,7 +42,7 @@ type Report struct {
 	// FileBytes were written to regular files, holes not counted.
 	FileBytes   uint64
 	Compression Compression
-	// BlobDigest is that of the blob as read; empty if it was not read to its end.
+	// BlobDigest is that of the blob as read; empty if it was not read to its end, or is skipped.
 	BlobDigest string
 	// DiffID is the digest of the uncompressed archive; empty if it was not read to its end.
 	DiffID string

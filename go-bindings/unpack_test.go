@@ -246,3 +246,20 @@ func TestCheckAnswersForThisKernel(t *testing.T) {
 		t.Errorf("missing directory: %v", err)
 	}
 }
+
+func TestBlobDigestIsSkippedUnlessItIsExpected(t *testing.T) {
+	needsRoot(t)
+	blob := large(t)
+	for name, c := range map[string]struct {
+		options []ocilayer.Option
+		want    string
+	}{
+		"skipped":  {[]ocilayer.Option{ocilayer.WithoutBlobDigest()}, ""},
+		"expected": {[]ocilayer.Option{ocilayer.WithoutBlobDigest(), ocilayer.WithExpectedBlobDigest(digest(blob))}, digest(blob)},
+	} {
+		report, err := ocilayer.Unpack(context.Background(), t.TempDir(), bytes.NewReader(blob), c.options...)
+		if err != nil || report.BlobDigest != c.want || !strings.HasPrefix(report.DiffID, "sha256:") {
+			t.Errorf("%s: %+v, %v", name, report, err)
+		}
+	}
+}

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Compressed bytes to archive bytes: gzip, zstd or neither, by magic and never by name.
 
+mod gzip;
+mod inflate;
+mod parallel;
+mod zstd;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use flate2::{Decompress, FlushDecompress, Status};
-use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
-use zstd::zstd_safe::{
-    DCtx, DParameter, ErrorCode, InBuffer, OutBuffer, get_error_name, is_error_kind,
-};
-
 use crate::digest::{Algorithm, Digest, Hasher};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::flow::Counters;
-use crate::limits::LimitExceeded;
 use crate::report::Compression;
 use crate::source::{Input, SourceError};
+
+use gzip::Gzip;
+use zstd::Zstd;
 
 /// A damaged compressed stream. Offsets count compressed bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +68,7 @@ impl Magic {
 /// The blob as it is read: hashed and counted on its way into the decompressor.
 struct Blob<'a> {
     input: Input<'a>,
-    /// None where the archive's digest is the blob's as well.
+    /// None where the archive's digest is the blob's as well, or nobody wants it.
     hasher: Option<Hasher>,
     counters: Arc<Counters>,
     offset: u64,
@@ -122,16 +123,16 @@ enum Codec {
 }
 
 impl<'a> Decoder<'a> {
-    /// `hasher` makes the blob's digest, while the caller makes the archive's by the algorithm
+    /// `hasher` makes the blob's digest if that is wanted, while the caller makes the archive's by the algorithm
     /// `archive`.
     pub(crate) fn new(
         input: Input<'a>,
-        hasher: Hasher,
+        hasher: Option<Hasher>,
         archive: Algorithm,
         zstd_window_log: u32,
         counters: Arc<Counters>,
     ) -> Decoder<'a> {
-        let blob = Blob { input, hasher: Some(hasher), counters, offset: 0 };
+        let blob = Blob { input, hasher, counters, offset: 0 };
         Decoder { blob, archive, zstd_window_log, codec: None }
     }
 
@@ -151,6 +152,27 @@ impl<'a> Decoder<'a> {
             Codec::Gzip(gzip) => gzip.fill(&mut self.blob, out),
             Codec::Zstd(zstd) => zstd.fill(&mut self.blob, out),
         }
+    }
+
+    /// Whether more threads can decompress this than one: [`spread`](Decoder::spread) it then.
+    pub(crate) fn can_be_spread(&mut self) -> Result<bool> {
+        let codec = self.detect()?;
+        let gzip = matches!(codec, Codec::Gzip(_));
+        self.codec = Some(codec);
+        let region = self.blob.input.region().filter(|_| gzip);
+        Ok(region.is_some_and(|region| region.len() >= parallel::ENOUGH))
+    }
+
+    /// Decompresses all at once, on `threads` threads beside this one. All pieces go to `out`, in
+    /// order, on this thread, until it breaks.
+    pub(crate) fn spread(&mut self, threads: usize, out: parallel::Out<'_>) -> Result<()> {
+        let Blob { input, hasher, counters, offset } = &mut self.blob;
+        let region = input.region().expect("looked at when it was worth it");
+        parallel::gunzip(&region, counters, hasher.as_mut(), threads, out)?;
+        *offset = region.len();
+        counters.blob_bytes.store(*offset, Ordering::Relaxed);
+        input.consume_region();
+        Ok(())
     }
 
     fn detect(&mut self) -> Result<Codec> {
@@ -174,7 +196,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// The digest of what was read; none where it is the archive's.
+    /// The digest of what was read; none where it is the archive's or not wanted.
     pub(crate) fn finish(self) -> Option<Digest> {
         self.blob.hasher.map(Hasher::finish)
     }
@@ -189,124 +211,4 @@ fn plain(blob: &mut Blob<'_>, out: &mut [u8]) -> Result<usize> {
         }
     }
     Ok(filled)
-}
-
-/// Any number of gzip members (RFC 1952), each checked against its CRC and length.
-///
-/// Nothing but another member may follow a member, not even zeros: Go's and containerd's readers
-/// refuse that too, and what one program ignores is a place to hide things from another.
-struct Gzip {
-    inflate: Decompress,
-    inside: bool,
-}
-
-/// zlib's largest window, which every gzip may use.
-const GZIP_WINDOW_BITS: u8 = 15;
-
-impl Gzip {
-    fn new() -> Gzip {
-        Gzip { inflate: Decompress::new_gzip(GZIP_WINDOW_BITS), inside: true }
-    }
-
-    fn fill(&mut self, blob: &mut Blob<'_>, out: &mut [u8]) -> Result<usize> {
-        let mut filled = 0;
-        while filled < out.len() {
-            let at_end = blob.is_at_end()?;
-            if at_end && self.inside {
-                return Err(DecompressError::Truncated { offset: blob.offset }.into());
-            }
-            if at_end {
-                break;
-            }
-            if !self.inside {
-                self.begin_member(blob)?;
-            }
-            filled += self.step(blob, &mut out[filled..])?;
-        }
-        Ok(filled)
-    }
-
-    fn begin_member(&mut self, blob: &mut Blob<'_>) -> Result<()> {
-        if blob.pass(|input| (0, input[0] != 0x1f))? {
-            let reason = "data that is no gzip member follows the last one".into();
-            return Err(DecompressError::Gzip { offset: blob.offset, reason }.into());
-        }
-        self.inflate.reset(true);
-        self.inside = true;
-        Ok(())
-    }
-
-    fn step(&mut self, blob: &mut Blob<'_>, out: &mut [u8]) -> Result<usize> {
-        let (read, made) = (self.inflate.total_in(), self.inflate.total_out());
-        let inflate = &mut self.inflate;
-        let status = blob.pass(|input| {
-            let status = inflate.decompress(input, out, FlushDecompress::None);
-            ((inflate.total_in() - read) as usize, status)
-        })?;
-        let made = (self.inflate.total_out() - made) as usize;
-        let reason = match &status {
-            Ok(Status::StreamEnd) => {
-                self.inside = false;
-                return Ok(made);
-            }
-            Ok(_) if made > 0 || self.inflate.total_in() > read => return Ok(made),
-            Ok(_) => "no progress",
-            Err(error) => error.message().unwrap_or("invalid data"),
-        };
-        Err(DecompressError::Gzip { offset: blob.offset, reason: reason.into() }.into())
-    }
-}
-
-/// Any number of zstd frames and skippable frames (RFC 8878), with the checksums they have.
-struct Zstd {
-    context: DCtx<'static>,
-    window_log: u32,
-    inside: bool,
-}
-
-impl Zstd {
-    fn new(window_log: u32) -> Zstd {
-        let mut context = DCtx::create();
-        context
-            .set_parameter(DParameter::WindowLogMax(window_log))
-            .expect("Options::check keeps it within zstd's bounds");
-        Zstd { context, window_log, inside: true }
-    }
-
-    fn fill(&mut self, blob: &mut Blob<'_>, out: &mut [u8]) -> Result<usize> {
-        let mut out = OutBuffer::around(out);
-        while out.pos() < out.capacity() {
-            let at_end = blob.is_at_end()?;
-            if at_end && !self.inside {
-                break;
-            }
-            let before = out.pos();
-            self.step(blob, &mut out)?;
-            // At the blob's end the decoder may still hold output, but no more than that.
-            if at_end && self.inside && out.pos() == before {
-                return Err(DecompressError::Truncated { offset: blob.offset }.into());
-            }
-        }
-        Ok(out.pos())
-    }
-
-    fn step(&mut self, blob: &mut Blob<'_>, out: &mut OutBuffer<'_, [u8]>) -> Result<()> {
-        let context = &mut self.context;
-        let wanted = blob.pass(|input| {
-            let mut input = InBuffer::around(input);
-            let wanted = context.decompress_stream(out, &mut input);
-            (input.pos(), wanted)
-        })?;
-        let wanted = wanted.map_err(|code| self.explain(code, blob.offset))?;
-        // Zero says that a frame is complete and all of it is in `out`.
-        self.inside = wanted != 0;
-        Ok(())
-    }
-
-    fn explain(&self, code: ErrorCode, offset: u64) -> Error {
-        if is_error_kind(code, ZSTD_ErrorCode::ZSTD_error_frameParameter_windowTooLarge) {
-            return LimitExceeded::ZstdWindow(self.window_log).into();
-        }
-        DecompressError::Zstd { offset, reason: get_error_name(code).into() }.into()
-    }
 }

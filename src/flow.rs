@@ -21,16 +21,19 @@
 mod belt;
 #[cfg(all(test, not(shuttle)))]
 mod crew_tests;
+#[cfg(all(test, not(shuttle)))]
+mod parallel_tests;
 #[cfg(all(test, shuttle))]
 mod schedules;
 #[cfg(all(test, not(shuttle)))]
 mod tests;
 
 use std::any::Any;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{Scope, ScopedJoinHandle};
+use std::thread::{Scope, ScopedJoinHandle, available_parallelism};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -55,12 +58,19 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     pub(crate) limits: Limits,
     pub(crate) expect: Expect,
+    /// See [`Options::skip_blob_digest`].
+    skip_blob_digest: bool,
     pub(crate) cancel: Option<Cancel>,
     /// The reader leaves work to others, so that more than two threads are of use.
     pub(crate) crew: bool,
+    /// A stream that several threads can decompress is decompressed by as many more.
+    spread: bool,
     /// [`RATIO_FLOOR`], but for tests.
     ratio_floor: u64,
 }
+
+/// With fewer threads or CPUs, to begin in the middle of a stream costs more than it gains.
+const SPREAD_FROM: usize = 4;
 
 impl Settings {
     pub(crate) fn new(options: &Options, threads: usize) -> Settings {
@@ -68,8 +78,11 @@ impl Settings {
             threads,
             limits: options.limits,
             expect: options.expect.clone(),
+            skip_blob_digest: options.skip_blob_digest,
             cancel: options.cancel.clone(),
             crew: false,
+            spread: threads >= SPREAD_FROM
+                && available_parallelism().is_ok_and(|cpus| cpus.get() >= SPREAD_FROM),
             ratio_floor: RATIO_FLOOR,
         }
     }
@@ -87,7 +100,8 @@ pub(crate) struct Counters {
 /// What a whole stream came to.
 #[derive(Debug)]
 pub(crate) struct Summary {
-    pub(crate) blob_digest: Digest,
+    /// None if it was to be skipped.
+    pub(crate) blob_digest: Option<Digest>,
     pub(crate) diff_id: Digest,
     pub(crate) amounts: Amounts,
 }
@@ -95,14 +109,14 @@ pub(crate) struct Summary {
 impl Summary {
     /// Holds the digests against the expected ones.
     pub(crate) fn compare(&self, expect: &Expect) -> Result<(), DigestError> {
-        let differs = |expected: &Option<Digest>, got: &Digest| match expected {
-            Some(expected) if expected != got => Some((expected.clone(), got.clone())),
+        let differs = |expected: &Option<Digest>, got: Option<&Digest>| match (expected, got) {
+            (Some(expected), Some(got)) if expected != got => Some((expected.clone(), got.clone())),
             _ => None,
         };
-        if let Some((expected, got)) = differs(&expect.blob, &self.blob_digest) {
+        if let Some((expected, got)) = differs(&expect.blob, self.blob_digest.as_ref()) {
             return Err(DigestError::Blob { expected, got });
         }
-        match differs(&expect.diff_id, &self.diff_id) {
+        match differs(&expect.diff_id, Some(&self.diff_id)) {
             Some((expected, got)) => Err(DigestError::DiffId { expected, got }),
             None => Ok(()),
         }
@@ -234,7 +248,9 @@ impl<'scope> Flow<'scope> {
                 worker.join().map_err(defect)?
             }
         };
-        let blob_digest = pressed.blob_digest.unwrap_or_else(|| diff_id.clone());
+        // A blob that is not compressed is the archive.
+        let plain = pressed.compression == Compression::None;
+        let blob_digest = pressed.blob_digest.or_else(|| plain.then(|| diff_id.clone()));
         let amounts = counters.amounts(pressed.compression, pressed.time, digest);
         Ok(Summary { blob_digest, diff_id, amounts })
     }
@@ -286,16 +302,23 @@ impl Drop for Stop {
 /// What presses the blob into chunks, on whichever thread.
 struct Press<'a> {
     decoder: Decoder<'a>,
+    gauge: Gauge,
+    /// Threads to decompress on, if that can be spread.
+    spread: Option<usize>,
+    time: Duration,
+}
+
+/// Counts archive bytes, and holds them against the limits.
+struct Gauge {
     counters: Arc<Counters>,
     limits: Limits,
     ratio_floor: u64,
-    time: Duration,
 }
 
 /// What is left when the press has stopped.
 #[derive(Default)]
 struct Pressed {
-    /// None where it is the archive's.
+    /// None where it is the archive's, or was to be skipped.
     blob_digest: Option<Digest>,
     compression: Compression,
     time: Duration,
@@ -303,14 +326,15 @@ struct Pressed {
 
 impl<'a> Press<'a> {
     fn new(input: Input<'a>, settings: &Settings, counters: Arc<Counters>) -> Press<'a> {
-        let blob = Hasher::towards(settings.expect.blob.as_ref());
+        let expected = settings.expect.blob.as_ref();
+        let wanted = expected.is_some() || !settings.skip_blob_digest;
+        let blob = wanted.then(|| Hasher::towards(expected));
         let archive = Hasher::towards(settings.expect.diff_id.as_ref()).algorithm();
         let window_log = settings.limits.zstd_window_log;
         Press {
             decoder: Decoder::new(input, blob, archive, window_log, counters.clone()),
-            counters,
-            limits: settings.limits,
-            ratio_floor: settings.ratio_floor,
+            gauge: Gauge { counters, limits: settings.limits, ratio_floor: settings.ratio_floor },
+            spread: settings.spread.then_some(settings.threads),
             time: Duration::ZERO,
         }
     }
@@ -318,18 +342,32 @@ impl<'a> Press<'a> {
     /// The decompressor's thread, to the end of the stream, an error or a stop.
     fn run(mut self, belt: &Arc<Belt>) -> Pressed {
         // Unwind safe: after a panic only the time and the compression are looked at.
-        let end = catch_unwind(AssertUnwindSafe(|| {
-            while let Some(buffer) = belt.buffer() {
-                match self.press(belt, buffer)? {
-                    Some(chunk) => belt.put(chunk),
-                    None => break,
-                }
-            }
-            Ok(())
+        let end = catch_unwind(AssertUnwindSafe(|| match self.spread {
+            Some(threads) if self.decoder.can_be_spread()? => self.press_with_others(belt, threads),
+            _ => self.press_alone(belt),
         }));
         belt.end(end.unwrap_or_else(|panic| Err(defect(panic))));
         belt.help();
         self.pressed()
+    }
+
+    fn press_alone(&mut self, belt: &Arc<Belt>) -> Result<()> {
+        while let Some(buffer) = belt.buffer() {
+            match self.press(belt, buffer)? {
+                Some(chunk) => belt.put(chunk),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// The same, with threads of the decoder's own; this one puts on the belt what they make.
+    fn press_with_others(&mut self, belt: &Arc<Belt>, threads: usize) -> Result<()> {
+        let begin = Instant::now();
+        let mut filling = Filling { belt, gauge: &self.gauge, buffer: None, filled: 0 };
+        let end = self.decoder.spread(threads, &mut |bytes| filling.take(bytes));
+        self.time += begin.elapsed();
+        end.and_then(|()| filling.end())
     }
 
     /// One chunk; none at the stream's end.
@@ -338,13 +376,20 @@ impl<'a> Press<'a> {
         let filled = self.decoder.fill(&mut buffer);
         self.time += begin.elapsed();
         let len = filled?;
-        self.gauge(len)?;
+        self.gauge.pass(len)?;
         // Made in any case: it is what brings the buffer back.
         let chunk = Chunk::new(belt, buffer, len);
         Ok((len > 0).then_some(chunk))
     }
 
-    fn gauge(&self, len: usize) -> Result<(), LimitExceeded> {
+    fn pressed(self) -> Pressed {
+        let compression = self.decoder.compression();
+        Pressed { blob_digest: self.decoder.finish(), compression, time: self.time }
+    }
+}
+
+impl Gauge {
+    fn pass(&self, len: usize) -> Result<(), LimitExceeded> {
         let layer = self.counters.layer_bytes.load(Ordering::Relaxed) + len as u64;
         self.counters.layer_bytes.store(layer, Ordering::Relaxed);
         if layer > self.limits.bytes {
@@ -356,10 +401,46 @@ impl<'a> Press<'a> {
         }
         Ok(())
     }
+}
 
-    fn pressed(self) -> Pressed {
-        let compression = self.decoder.compression();
-        Pressed { blob_digest: self.decoder.finish(), compression, time: self.time }
+/// Archive bytes that come in any pieces, on their way into chunks.
+struct Filling<'b> {
+    belt: &'b Arc<Belt>,
+    gauge: &'b Gauge,
+    buffer: Option<Box<[u8]>>,
+    filled: usize,
+}
+
+impl Filling<'_> {
+    /// Break: the belt was stopped.
+    fn take(&mut self, mut bytes: &[u8]) -> Result<ControlFlow<()>> {
+        while !bytes.is_empty() {
+            let Some(mut buffer) = self.buffer.take().or_else(|| self.belt.buffer()) else {
+                return Ok(ControlFlow::Break(()));
+            };
+            let room = &mut buffer[self.filled..];
+            let (now, later) = bytes.split_at(bytes.len().min(room.len()));
+            room[..now.len()].copy_from_slice(now);
+            self.filled += now.len();
+            bytes = later;
+            match self.filled == buffer.len() {
+                true => self.put(buffer)?,
+                false => self.buffer = Some(buffer),
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// What is left for the last chunk.
+    fn end(mut self) -> Result<()> {
+        self.buffer.take().map_or(Ok(()), |buffer| self.put(buffer))
+    }
+
+    fn put(&mut self, buffer: Box<[u8]>) -> Result<()> {
+        let len = std::mem::take(&mut self.filled);
+        self.gauge.pass(len)?;
+        self.belt.put(Chunk::new(self.belt, buffer, len));
+        Ok(())
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Report {
     pub bytes: Bytes,
     /// How the blob was compressed.
     pub compression: Compression,
-    /// Digest of the blob as read; none if the blob was not read to its end.
+    /// Digest of the blob as read; none if it was not read to its end, or is skipped.
     pub blob_digest: Option<Digest>,
     /// Digest of the uncompressed archive; none if it was not read to its end.
     pub diff_id: Option<Digest>,

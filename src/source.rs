@@ -4,6 +4,8 @@
 //! A source splits in two when it is opened: an [`Input`] that any one thread can read, and, for
 //! a read callback, a [`Feed`] that stays on the caller's thread and fills the input's buffers.
 
+mod region;
+
 use std::convert::Infallible;
 use std::fs::File;
 use std::ops::Range;
@@ -18,6 +20,9 @@ use rustix::fs::{Advice, FileType, Mode, OFlags, SeekFrom, fadvise, fstat, open,
 use rustix::io::{Errno, pread, read, retry_on_intr};
 
 use crate::cancel::Cancel;
+
+use region::Bytes;
+pub(crate) use region::Region;
 
 /// One read(2), and at most so much between two looks at the cancel token. Half of a usual L2
 /// cache, since what was read is hashed and decompressed right after.
@@ -201,6 +206,25 @@ impl Input<'_> {
         Ok(count)
     }
 
+    /// What is left, if several threads may read it at any place; what was shown comes again.
+    pub(crate) fn region(&self) -> Option<Region<'_>> {
+        let bytes = match &self.supply {
+            Supply::File(file) => Bytes::File(&file.fd, file.left()?),
+            Supply::Memory(blob) => Bytes::Memory(blob),
+            _ => return None,
+        };
+        Some(Region { bytes, guard: &self.guard })
+    }
+
+    /// Moves to the end, when the region has been read.
+    pub(crate) fn consume_region(&mut self) {
+        match &mut self.supply {
+            Supply::File(file) => file.move_to_end(),
+            Supply::Memory(blob) => *blob = &[],
+            _ => unreachable!("only these have a region"),
+        }
+    }
+
     /// What ends every wait in this input, from another thread, when it is dropped.
     pub(crate) fn stopper(&mut self) -> Result<Stopper, Errno> {
         let event = Cancel::new()?;
@@ -260,6 +284,8 @@ struct Descriptor {
     /// Whether read(2) may wait for another process.
     waits: bool,
     size: Option<u64>,
+    /// Where a regular file was when reading began.
+    position: u64,
     /// What is left of a section; none for a file that is read as it stands.
     section: Option<Range<u64>>,
     /// Bytes read so far.
@@ -287,6 +313,7 @@ impl Descriptor {
             fd,
             waits: true,
             size: None,
+            position: 0,
             section: None,
             offset: 0,
             ended: false,
@@ -298,8 +325,9 @@ impl Descriptor {
             && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
         {
             file.waits = false;
-            let position = seek(&file.fd, SeekFrom::Current(0)).unwrap_or(0);
-            file.size = Some(u64::try_from(stat.st_size).unwrap_or(0).saturating_sub(position));
+            file.position = seek(&file.fd, SeekFrom::Current(0)).unwrap_or(0);
+            let size = u64::try_from(stat.st_size).unwrap_or(0);
+            file.size = Some(size.saturating_sub(file.position));
             // Advice: a file system that does not take it is only slower.
             let _ = fadvise(&file.fd, 0, None, Advice::Sequential);
         }
@@ -311,6 +339,24 @@ impl Descriptor {
         file.size = Some(range.end - range.start);
         file.section = Some(range);
         file
+    }
+
+    /// Where in the file lies what was not consumed; none if that is not known.
+    fn left(&self) -> Option<Range<u64>> {
+        if self.waits {
+            return None;
+        }
+        let begin = self.section.as_ref().map_or(self.position + self.offset, |left| left.start);
+        let end = self.section.as_ref().map_or(self.position + self.size?, |left| left.end);
+        Some(begin - (self.end - self.start) as u64..end)
+    }
+
+    fn move_to_end(&mut self) {
+        (self.start, self.end, self.ended) = (0, 0, true);
+        if let (None, Some(range)) = (&self.section, self.left()) {
+            // As if it had been read; nothing depends on it.
+            let _ = seek(&self.fd, SeekFrom::Start(range.end));
+        }
     }
 
     fn head(&mut self, count: usize, guard: &Guard) -> Result<&[u8], SourceError> {

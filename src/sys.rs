@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The system calls that the chosen crates lack, and the only unsafe code outside the C boundary.
+//! What the chosen crates lack or do not make safe: some system calls, and ISA-L. The only unsafe
+//! code outside the C boundary.
 #![allow(unsafe_code)]
+
+#[cfg(feature = "isal")]
+pub(crate) mod isal;
 
 use std::mem::MaybeUninit;
 use std::thread::{Builder, Scope, ScopedJoinHandle};

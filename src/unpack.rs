@@ -106,22 +106,24 @@ impl<'r> Run<'r> {
             Applying { flow: &mut flow, job: &mut job, clock: &mut clock, run: &self, chunk: None };
         let read = entries::read(&self.options.limits, &mut applying).and_then(|()| job.settle());
         if let Err(error) = read {
+            let error = job.wind_up(error);
             let amounts = flow.abandon();
+            job.discount_unmade();
             return Err(error.with_report(self.report(job.tally, amounts, &clock)));
         }
-        let (mut amounts, mut digests) = (self.counters.so_far(), None);
+        let (mut amounts, mut digests) = (self.counters.so_far(), (None, None));
         let end = flow
             .finish()
             .and_then(|summary| {
                 let verdict = summary.compare(&self.options.expect);
                 amounts = summary.amounts;
-                digests = Some((summary.blob_digest, summary.diff_id));
+                digests = (summary.blob_digest, Some(summary.diff_id));
                 Ok(verdict?)
             })
             .and_then(|()| job.finish())
             .and_then(|()| clock.sync(|| job.sync()));
         let mut report = self.report(job.tally, amounts, &clock);
-        (report.blob_digest, report.diff_id) = digests.unzip();
+        (report.blob_digest, report.diff_id) = digests;
         report.partial = end.is_err();
         match end {
             Ok(()) => Ok(report),

@@ -143,3 +143,39 @@ fn later_entry_of_a_name_wins_over_chunks() {
         scene.assert_untouched();
     }
 }
+
+/// What the report of a failed unpack counts is in the root, whoever was to make it.
+#[test]
+fn files_before_a_refused_entry_are_there_as_the_report_says() {
+    if !needs::root() {
+        return;
+    }
+    let files = |count: usize| (0..count).map(|n| file(format!("d/{n}")).data(vec![b'x'; n % 900]));
+    for count in [1, 2_000] {
+        let mut layer = vec![dir("d")];
+        layer.extend(files(count));
+        layer.push(file("d/.wh."));
+        let blob = gzip(&archive(&layer));
+        for threads in [1, 2, 8] {
+            let scene = Scene::new();
+            let options = Options { threads, ..Options::default() };
+            let what = format!("{count} files, {threads} threads");
+            let error = watched(&what, || unpack(Source::memory(&blob), scene.root(0), &options))
+                .expect_err("a whiteout of nothing");
+            assert_eq!(error.place().expect("an entry").entry, count as u64 + 1, "{what}: {error}");
+            let (made, bytes) = made(&scene.root(0).join("d"));
+            let report = error.report().expect("a partial report");
+            assert!(report.partial);
+            assert_eq!((report.entries.files, report.bytes.files), (made, bytes), "{what}");
+            assert_eq!(made, count as u64, "{what}");
+        }
+    }
+}
+
+/// Files in a directory, and their bytes.
+fn made(directory: &std::path::Path) -> (u64, u64) {
+    let sizes = std::fs::read_dir(directory)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").metadata().expect("lstat").len());
+    sizes.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size))
+}

@@ -89,6 +89,7 @@ fn meaning(arguments: &args::Unpack) -> Result<Options, Refusal> {
             args::Sync::Files => Sync::Files,
             args::Sync::Filesystem => Sync::Filesystem,
         },
+        skip_blob_digest: false,
         cancel: None,
     })
 }

@@ -17,7 +17,7 @@ use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Timestamps, fsync, futimens};
@@ -26,7 +26,7 @@ use rustix::io::{Errno, retry_on_intr};
 use super::file::{create, write_all};
 use super::metadata::{CREATE_BITS, Owner, set_mode, set_owner, times_of};
 use super::{ApplyError, Failing, Job};
-use crate::error::{Cause, Error, Place, Result};
+use crate::error::{Cause, Error, ErrorKind, Place, Result};
 use crate::flow::{Crew, Stretch};
 use crate::options::Sync;
 use crate::resolve::{Component, DirId, SafeParent};
@@ -53,6 +53,10 @@ pub(super) struct Planned {
 impl Planned {
     fn create(&self, at: &SafeParent) -> Result<OwnedFd, Errno> {
         create(at, &self.name, self.create_mode)
+    }
+
+    fn size(&self) -> u64 {
+        self.data.as_ref().map_or(0, |data| data.len() as u64)
     }
 
     fn fill(&self, fd: &OwnedFd) -> Result<(), ApplyError> {
@@ -85,8 +89,28 @@ pub(super) struct Plan {
     hashes: RandomState,
     /// What the crew could not make: something is in the way, or there are no descriptors left.
     returned: Arc<Mutex<Vec<Planned>>>,
+    unmade: Arc<Unmade>,
     /// An error of what was planned, while another entry is being applied.
     failure: Option<Error>,
+}
+
+/// What was planned and is not made yet.
+#[derive(Default)]
+struct Unmade {
+    files: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Unmade {
+    fn add(&self, file: &Planned) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(file.size(), Ordering::Relaxed);
+    }
+
+    fn remove(&self, file: &Planned) {
+        self.files.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(file.size(), Ordering::Relaxed);
+    }
 }
 
 impl Plan {
@@ -98,6 +122,7 @@ impl Plan {
             names: HashSet::new(),
             hashes: RandomState::new(),
             returned: Arc::default(),
+            unmade: Arc::default(),
             failure: None,
         }
     }
@@ -120,6 +145,7 @@ impl Plan {
 
     fn add(&mut self, file: Planned) {
         self.names.insert(self.hash(file.dir, &file.name));
+        self.unmade.add(&file);
         self.batch.push(file);
         if self.batch.len() == BATCH {
             self.hand_over();
@@ -140,14 +166,20 @@ impl Plan {
         }
         let batch = mem::take(&mut self.batch);
         let names = batch.iter().map(|file| self.hash(file.dir, &file.name)).collect();
-        let (made, returned) = (Arc::new(AtomicBool::new(false)), self.returned.clone());
+        let made = Arc::new(AtomicBool::new(false));
         self.with_crew.push_back((names, made.clone()));
-        self.crew.leave(Box::new(move || make_all(batch, &made, &returned)));
+        let (returned, unmade) = (self.returned.clone(), self.unmade.clone());
+        self.crew.leave(Box::new(move || make_all(batch, &made, &returned, &unmade)));
     }
 }
 
 /// On whichever thread.
-fn make_all(batch: Vec<Planned>, made: &AtomicBool, returned: &Mutex<Vec<Planned>>) -> Result<()> {
+fn make_all(
+    batch: Vec<Planned>,
+    made: &AtomicBool,
+    returned: &Mutex<Vec<Planned>>,
+    unmade: &Unmade,
+) -> Result<()> {
     let mut all = true;
     for file in batch {
         let done = match retry_on_intr(|| file.create(&file.parent)) {
@@ -160,6 +192,7 @@ fn make_all(batch: Vec<Planned>, made: &AtomicBool, returned: &Mutex<Vec<Planned
             Err(errno) => Err(ApplyError::new("openat", errno)),
         };
         done.map_err(|error| Error::from(error).at(|| file.place.clone()))?;
+        unmade.remove(&file);
     }
     made.store(all, Ordering::Release);
     Ok(())
@@ -178,6 +211,27 @@ impl Job<'_> {
         if apart { Ok(()) } else { self.settle() }
     }
 
+    /// The layer has failed with `error`: makes what the entries before that one left to others,
+    /// so that the root holds what the report says. Returns the first of all errors.
+    pub(crate) fn wind_up(&mut self, error: Error) -> Error {
+        if error.kind() == ErrorKind::Cancelled {
+            return error;
+        }
+        match self.settle() {
+            // The crew has failed already, and `error` says with what.
+            Err(earlier) if earlier.kind() == ErrorKind::Cancelled => error,
+            Err(earlier) => earlier,
+            Ok(()) => error,
+        }
+    }
+
+    /// Takes back from the tally what was planned and not made. Only when nobody works any more.
+    pub(crate) fn discount_unmade(&mut self) {
+        let Some(plan) = &self.plan else { return };
+        self.tally.entries.files -= plan.unmade.files.load(Ordering::Relaxed);
+        self.tally.file_bytes -= plan.unmade.bytes.load(Ordering::Relaxed);
+    }
+
     /// Makes all that is planned.
     pub(crate) fn settle(&mut self) -> Result<()> {
         let Some(plan) = self.plan.as_mut().filter(|plan| !plan.is_empty()) else { return Ok(()) };
@@ -192,7 +246,9 @@ impl Job<'_> {
         let name = Component::new(&file.name).expect("it was one when the file was planned");
         self.replace(file.dir, name, "openat", |at| file.create(at))
             .and_then(|(_, fd, _)| Ok(file.fill(&fd)?))
-            .map_err(|cause| Error::from(cause).at(|| file.place.clone()))
+            .map_err(|cause| Error::from(cause).at(|| file.place.clone()))?;
+        self.plan.as_ref().expect("what is returned was planned").unmade.remove(&file);
+        Ok(())
     }
 
     /// Whether a regular file may be planned.

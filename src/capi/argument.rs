@@ -29,8 +29,6 @@ pub(super) enum ArgumentError {
     Unknown { field: &'static str, value: u32 },
     #[error("{field} is {value}: too large for this machine")]
     TooLarge { field: &'static str, value: u64 },
-    #[error("options.reserved is not 0")]
-    Reserved,
     #[error("id ranges are for options.owners = OCILAYER_OWNERS_MAP only")]
     RangesWithoutMap,
     #[error("{field}: {error}")]

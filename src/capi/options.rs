@@ -86,9 +86,12 @@ pub struct ocilayer_options {
     /// One of OCILAYER_SYNC_*.
     pub sync: u32,
     /// Worker threads: 0 chooses by the number of CPUs, 1 decompresses and writes on one thread.
+    /// With 4 or more, on as many CPUs, up to 8 others decompress a gzip blob of 16 MiB or more that
+    /// comes from a file or from memory.
     pub threads: u32,
-    /// Must be 0.
-    pub reserved: u32,
+    /// 1: no digest of a compressed blob, unless expected_blob_digest says which: for a caller that
+    /// checked it when the blob came in, as content stores do. It is a tenth of the work. 0: made.
+    pub skip_blob_digest: u32,
     /// Overlay modes: the directories of the parent layers, topmost first as in overlay's
     /// lowerdir. NULL if they are not known; not NULL with lowers_count 0 for a bottom layer.
     pub lowers: *const *const c_char,
@@ -180,9 +183,6 @@ impl ocilayer_options {
     /// # Safety
     /// What the fields point to is as the header asks.
     pub(super) unsafe fn parse(&self) -> Result<Options, ArgumentError> {
-        if self.reserved != 0 {
-            return Err(ArgumentError::Reserved);
-        }
         // SAFETY: the caller's promise, for all of these.
         unsafe {
             Ok(Options {
@@ -193,6 +193,11 @@ impl ocilayer_options {
                     blob: digest(self.expected_blob_digest, "options.expected_blob_digest")?,
                     diff_id: digest(self.expected_diff_id, "options.expected_diff_id")?,
                 },
+                skip_blob_digest: meaning(
+                    &[(0, false), (1, true)],
+                    "options.skip_blob_digest",
+                    self.skip_blob_digest,
+                )?,
                 threads: fits("options.threads", self.threads.into())?,
                 limits: self.limits()?,
                 owners: self.owners()?,

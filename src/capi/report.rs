@@ -238,7 +238,7 @@ pub unsafe extern "C" fn ocilayer_report_compression(report: *const ocilayer_rep
     unsafe { read(report, 0, number) }
 }
 
-/// Digest of the blob as read, `sha256:HEX`; NULL if it was not read to its end.
+/// Digest of the blob as read, `sha256:HEX`; NULL if it was not read to its end, or is skipped.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ocilayer_report_blob_digest(
     report: *const ocilayer_report,

@@ -298,7 +298,7 @@ pub unsafe extern "C" fn ocilayer_scan_report_names_lost(
 }
 
 /// Digest of the blob as read, `sha256:HEX`; expected or not; NULL if it was not read to
-/// its end.
+/// its end, or is skipped.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ocilayer_scan_report_blob_digest(
     report: *const ocilayer_scan_report,

@@ -47,18 +47,18 @@ fn skippable(payload: &[u8]) -> Vec<u8> {
     [&0x184D_2A53u32.to_le_bytes(), &len, payload].concat()
 }
 
-fn digest(algorithm: &str, bytes: &[u8]) -> Digest {
+pub(super) fn digest(algorithm: &str, bytes: &[u8]) -> Digest {
     let zeros = format!("{algorithm}:{}", "0".repeat(if algorithm == "sha512" { 128 } else { 64 }));
     let mut hasher = Hasher::towards(Some(&zeros.parse().unwrap()));
     hasher.update(bytes);
     hasher.finish()
 }
 
-fn settings(threads: usize) -> Settings {
+pub(super) fn settings(threads: usize) -> Settings {
     Settings::new(&Options::default(), threads)
 }
 
-fn spooled(blob: &[u8]) -> File {
+pub(super) fn spooled(blob: &[u8]) -> File {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(blob).unwrap();
     file.seek(SeekFrom::Start(0)).unwrap();
@@ -78,7 +78,7 @@ fn piped(blob: &[u8]) -> OwnedFd {
 }
 
 /// Drains a flow as the pipeline will: a worker reads, this thread serves the read callback.
-fn drain(source: Source<'_>, settings: &Settings) -> (Vec<u8>, Result<Summary>) {
+pub(super) fn drain(source: Source<'_>, settings: &Settings) -> (Vec<u8>, Result<Summary>) {
     let (input, feed) = source.open(settings.cancel.as_ref()).unwrap();
     thread::scope(|scope| {
         let worker = scope.spawn(move || {
@@ -126,7 +126,7 @@ fn read_all<'scope>(
     }
 }
 
-fn error(source: Source<'_>, settings: &Settings) -> Error {
+pub(super) fn error(source: Source<'_>, settings: &Settings) -> Error {
     drain(source, settings).1.map(|summary| panic!("{summary:?}")).unwrap_err()
 }
 
@@ -158,7 +158,7 @@ fn every_source_and_compression_gives_the_same_bytes_and_digests() {
                     let (out, summary) = drain(source, &settings(threads));
                     let summary = summary.unwrap();
                     assert!(out == archive, "{compression:?} of {len} bytes, {threads} threads");
-                    assert_eq!(summary.blob_digest, digest("sha256", blob));
+                    assert_eq!(summary.blob_digest, Some(digest("sha256", blob)));
                     assert_eq!(summary.diff_id, digest("sha256", &archive));
                     assert_eq!(summary.amounts.blob_bytes, blob.len() as u64);
                     assert_eq!(summary.amounts.layer_bytes, len as u64);
@@ -250,7 +250,7 @@ fn expected_digests_choose_the_algorithm_and_are_checked() {
                 wanted.expect.blob = Some(digest(first, &blob));
                 wanted.expect.diff_id = Some(digest(second, &archive));
                 let summary = drain(Source::memory(&blob), &wanted).1.unwrap();
-                assert_eq!(Some(summary.blob_digest), wanted.expect.blob);
+                assert_eq!(summary.blob_digest, wanted.expect.blob);
                 assert_eq!(Some(summary.diff_id), wanted.expect.diff_id);
 
                 let other = digest(first, b"something else");
@@ -269,6 +269,27 @@ fn expected_digests_choose_the_algorithm_and_are_checked() {
 }
 
 #[test]
+fn blob_digest_is_skipped_only_where_nobody_needs_it() {
+    let archive = sample(300_000);
+    let digest_of = |blob: &[u8], threads, expect: Option<Digest>| {
+        let options = Options { skip_blob_digest: true, ..Options::default() };
+        let mut wanted = Settings::new(&options, threads);
+        wanted.expect.blob = expect;
+        drain(Source::memory(blob), &wanted).1.map(|summary| summary.blob_digest)
+    };
+    let blob = gzip(&archive);
+    for threads in [1, 2] {
+        assert_eq!(digest_of(&blob, threads, None).unwrap(), None);
+        let expected = Some(digest("sha512", &blob));
+        assert_eq!(digest_of(&blob, threads, expected.clone()).unwrap(), expected);
+        assert!(digest_of(&blob, threads, Some(digest("sha256", b"other"))).is_err());
+        // It costs nothing: the archive's is the same.
+        let plain = digest_of(&archive, threads, None).unwrap();
+        assert_eq!(plain, Some(digest("sha256", &archive)));
+    }
+}
+
+#[test]
 fn bytes_behind_what_was_read_count_in_both_digests() {
     let archive = sample(CHUNK * 30);
     for blob in [archive.clone(), gzip(&archive), zstd(&archive)] {
@@ -280,7 +301,7 @@ fn bytes_behind_what_was_read_count_in_both_digests() {
                 flow.finish()
             });
             let summary = summary.unwrap();
-            assert_eq!(summary.blob_digest, digest("sha256", &blob));
+            assert_eq!(summary.blob_digest, Some(digest("sha256", &blob)));
             assert_eq!(summary.diff_id, digest("sha256", &archive));
         }
     }
@@ -303,7 +324,11 @@ fn members_frames_and_skippable_frames_follow_each_other() {
         for threads in [1, 2] {
             for source in [Source::memory(blob), Source::file(piped(blob))] {
                 let (out, summary) = drain(source, &settings(threads));
-                assert_eq!(summary.expect(name).blob_digest, digest("sha256", blob), "{name}");
+                assert_eq!(
+                    summary.expect(name).blob_digest,
+                    Some(digest("sha256", blob)),
+                    "{name}"
+                );
                 assert!(out == *archive, "{name}");
             }
         }
@@ -536,7 +561,7 @@ fn a_callback_that_gives_one_byte_at_a_time_is_enough() {
                 }))
             });
             let (out, summary) = drain(trickle, &settings(threads));
-            assert_eq!(summary.unwrap().blob_digest, digest("sha256", &blob));
+            assert_eq!(summary.unwrap().blob_digest, Some(digest("sha256", &blob)));
             assert!(out == archive);
         }
     }

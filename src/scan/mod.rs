@@ -134,7 +134,7 @@ impl<'r> Run<'r> {
                     if let Err(differs) = summary.compare(&self.options.expect) {
                         told.refuse(differs.into())?;
                     }
-                    told.report.blob_digest = Some(summary.blob_digest);
+                    told.report.blob_digest = summary.blob_digest;
                     told.report.diff_id = Some(summary.diff_id);
                     summary.amounts
                 }
