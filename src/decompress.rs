@@ -136,12 +136,6 @@ impl<'a> Decoder<'a> {
         Decoder { blob, archive, zstd_window_log, codec: None }
     }
 
-    /// Inflate alone: what a stage takes is not to be mixed with the next one's.
-    #[cfg(feature = "stages")]
-    pub(crate) fn forgo_digest(&mut self) {
-        self.blob.hasher = None;
-    }
-
     /// Fills `out` with archive bytes; less than its length only at their end.
     pub(crate) fn fill(&mut self, out: &mut [u8]) -> Result<usize> {
         if self.codec.is_none() {

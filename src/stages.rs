@@ -23,9 +23,7 @@ const BUFFER: usize = 256 << 10;
 pub fn inflate(source: Source<'_>, mut piece: impl FnMut(&[u8])) -> Result<()> {
     let (input, _) = source.open(None)?;
     let window = Options::default().limits.zstd_window_log;
-    let blob_hash = Some(Hasher::towards(None));
-    let mut decoder = Decoder::new(input, blob_hash, Algorithm::Sha256, window, Arc::default());
-    decoder.forgo_digest();
+    let mut decoder = Decoder::new(input, None, Algorithm::Sha256, window, Arc::default());
     let mut buffer = vec![0; BUFFER];
     loop {
         match decoder.fill(&mut buffer)? {
