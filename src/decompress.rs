@@ -8,12 +8,13 @@ mod zstd;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::Scope;
 
 use crate::digest::{Algorithm, Digest, Hasher};
-use crate::error::Result;
-use crate::flow::Counters;
+use crate::error::{Cause, Result};
+use crate::flow::{Counters, defect};
 use crate::report::Compression;
-use crate::source::{Input, SourceError};
+use crate::source::{Ahead, Input, SourceError};
 
 use gzip::Gzip;
 use zstd::Zstd;
@@ -114,6 +115,8 @@ pub(crate) struct Decoder<'a> {
     zstd_window_log: u32,
     /// Chosen by the first bytes, which are not there before the first call.
     codec: Option<Codec>,
+    /// Who reads and hashes the blob, where that is another thread.
+    ahead: Option<Ahead<'a>>,
 }
 
 enum Codec {
@@ -133,7 +136,7 @@ impl<'a> Decoder<'a> {
         counters: Arc<Counters>,
     ) -> Decoder<'a> {
         let blob = Blob { input, hasher, counters, offset: 0 };
-        Decoder { blob, archive, zstd_window_log, codec: None }
+        Decoder { blob, archive, zstd_window_log, codec: None, ahead: None }
     }
 
     /// Fills `out` with archive bytes; less than its length only at their end.
@@ -169,6 +172,26 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
+    /// Has another thread read what is to be decompressed, and make its digest, where that is of use
+    /// among as many threads, and the blob is a file.
+    pub(crate) fn read_ahead(&mut self, scope: &'a Scope<'a, '_>, threads: usize) -> Result<()> {
+        if self.codec.is_none() {
+            self.codec = Some(self.detect()?);
+        }
+        let of_use = match self.codec {
+            Some(Codec::Gzip(_)) => true,
+            // As fast as one other thread can be: a third one would only be in their way.
+            Some(Codec::Zstd(_)) => threads > 2,
+            // Read straight to where it goes.
+            Some(Codec::Plain) | None => false,
+        };
+        if of_use {
+            let ahead = self.blob.input.read_ahead(scope, &mut self.blob.hasher);
+            self.ahead = ahead.map_err(Cause::Thread)?;
+        }
+        Ok(())
+    }
+
     fn detect(&mut self) -> Result<Codec> {
         match Magic::of(self.blob.input.head(MAGIC)?) {
             Magic::Known(Compression::Gzip) => Ok(Codec::Gzip(Gzip::new())),
@@ -191,8 +214,14 @@ impl<'a> Decoder<'a> {
     }
 
     /// The digest of what was read; none where it is the archive's or not wanted.
-    pub(crate) fn finish(self) -> Option<Digest> {
-        self.blob.hasher.map(Hasher::finish)
+    pub(crate) fn finish(self) -> Result<Option<Digest>> {
+        let Blob { input, mut hasher, .. } = self.blob;
+        if let Some(ahead) = self.ahead {
+            // Ends its thread, if the stream was not read to its end.
+            drop(input);
+            hasher = ahead.join().map_err(defect)?;
+        }
+        Ok(hasher.map(Hasher::finish))
     }
 }
 

@@ -6,7 +6,8 @@
 //! into buffers from a bounded pool, and `next` takes them off the [`Belt`]; further threads help
 //! with what the reader leaves to others. Who waits, and who works meanwhile:
 //!
-//! - Reading the source, the blob's digest and decompression always belong to that thread.
+//! - Decompression always belongs to that thread. So do reading the source and the blob's digest, but
+//!   for a gzip file, which sets the pace: one thread more reads it ahead and makes its digest.
 //! - The archive's digest must be made in order, but by whom does not matter. Every chunk goes to
 //!   the reader at once and also waits in line for hashing. The decompressor hashes when it has no
 //!   free buffer, the reader hashes when it has no chunk: whichever is ahead works for the other,
@@ -109,9 +110,12 @@ pub(crate) struct Summary {
 impl Summary {
     /// Holds the digests against the expected ones.
     pub(crate) fn compare(&self, expect: &Expect) -> Result<(), DigestError> {
-        let differs = |expected: &Option<Digest>, got: Option<&Digest>| match (expected, got) {
-            (Some(expected), Some(got)) if expected != got => Some((expected.clone(), got.clone())),
-            _ => None,
+        let differs = |expected: &Option<Digest>, got: Option<&Digest>| match expected {
+            None => None,
+            Some(expected) => {
+                let got = got.expect("a digest that is expected is made");
+                (expected != got).then(|| (expected.clone(), got.clone()))
+            }
         };
         if let Some((expected, got)) = differs(&expect.blob, self.blob_digest.as_ref()) {
             return Err(DigestError::Blob { expected, got });
@@ -191,7 +195,7 @@ impl<'scope> Flow<'scope> {
             let stop = Stop { belt: belt.clone(), _input: input.stopper().map_err(refused)? };
             let press = Press::new(input, settings, counters.clone());
             let moving = belt.clone();
-            let worker = sys::spawn(scope, "ocilayer-inflate", move || press.run(&moving))
+            let worker = sys::spawn(scope, "ocilayer-inflate", move || press.run(&moving, scope))
                 .map_err(no_thread)?;
             let mut helpers = Vec::new();
             // Beside the reader and the decompressor.
@@ -250,7 +254,7 @@ impl<'scope> Flow<'scope> {
         };
         // A blob that is not compressed is the archive.
         let plain = pressed.compression == Compression::None;
-        let blob_digest = pressed.blob_digest.or_else(|| plain.then(|| diff_id.clone()));
+        let blob_digest = pressed.blob_digest?.or_else(|| plain.then(|| diff_id.clone()));
         let amounts = counters.amounts(pressed.compression, pressed.time, digest);
         Ok(Summary { blob_digest, diff_id, amounts })
     }
@@ -263,7 +267,7 @@ impl<'scope> Flow<'scope> {
             Engine::Thread { worker, helpers, stop } => {
                 drop(stop);
                 helpers.into_iter().for_each(|helper| drop(helper.join()));
-                worker.join().unwrap_or_default()
+                worker.join().unwrap_or_else(Pressed::nothing)
             }
         };
         counters.amounts(pressed.compression, pressed.time, belt.digest_time())
@@ -303,8 +307,10 @@ impl Drop for Stop {
 struct Press<'a> {
     decoder: Decoder<'a>,
     gauge: Gauge,
-    /// Threads to decompress on, if that can be spread.
-    spread: Option<usize>,
+    /// Of the whole flow.
+    threads: usize,
+    /// Whether as many may decompress, if the stream can be spread.
+    spread: bool,
     time: Duration,
 }
 
@@ -316,12 +322,18 @@ struct Gauge {
 }
 
 /// What is left when the press has stopped.
-#[derive(Default)]
 struct Pressed {
     /// None where it is the archive's, or was to be skipped.
-    blob_digest: Option<Digest>,
+    blob_digest: Result<Option<Digest>>,
     compression: Compression,
     time: Duration,
+}
+
+impl Pressed {
+    fn nothing(panic: Box<dyn Any + Send>) -> Pressed {
+        let compression = Compression::default();
+        Pressed { blob_digest: Err(defect(panic)), compression, time: Duration::ZERO }
+    }
 }
 
 impl<'a> Press<'a> {
@@ -334,24 +346,28 @@ impl<'a> Press<'a> {
         Press {
             decoder: Decoder::new(input, blob, archive, window_log, counters.clone()),
             gauge: Gauge { counters, limits: settings.limits, ratio_floor: settings.ratio_floor },
-            spread: settings.spread.then_some(settings.threads),
+            threads: settings.threads,
+            spread: settings.spread,
             time: Duration::ZERO,
         }
     }
 
     /// The decompressor's thread, to the end of the stream, an error or a stop.
-    fn run(mut self, belt: &Arc<Belt>) -> Pressed {
+    fn run(mut self, belt: &Arc<Belt>, scope: &'a Scope<'a, '_>) -> Pressed {
         // Unwind safe: after a panic only the time and the compression are looked at.
-        let end = catch_unwind(AssertUnwindSafe(|| match self.spread {
-            Some(threads) if self.decoder.can_be_spread()? => self.press_with_others(belt, threads),
-            _ => self.press_alone(belt),
+        let end = catch_unwind(AssertUnwindSafe(|| {
+            match self.spread && self.decoder.can_be_spread()? {
+                true => self.press_with_others(belt),
+                false => self.press_alone(belt, scope),
+            }
         }));
         belt.end(end.unwrap_or_else(|panic| Err(defect(panic))));
         belt.help();
         self.pressed()
     }
 
-    fn press_alone(&mut self, belt: &Arc<Belt>) -> Result<()> {
+    fn press_alone(&mut self, belt: &Arc<Belt>, scope: &'a Scope<'a, '_>) -> Result<()> {
+        self.decoder.read_ahead(scope, self.threads)?;
         while let Some(buffer) = belt.buffer() {
             match self.press(belt, buffer)? {
                 Some(chunk) => belt.put(chunk),
@@ -362,10 +378,10 @@ impl<'a> Press<'a> {
     }
 
     /// The same, with threads of the decoder's own; this one puts on the belt what they make.
-    fn press_with_others(&mut self, belt: &Arc<Belt>, threads: usize) -> Result<()> {
+    fn press_with_others(&mut self, belt: &Arc<Belt>) -> Result<()> {
         let begin = Instant::now();
         let mut filling = Filling { belt, gauge: &self.gauge, buffer: None, filled: 0 };
-        let end = self.decoder.spread(threads, &mut |bytes| filling.take(bytes));
+        let end = self.decoder.spread(self.threads, &mut |bytes| filling.take(bytes));
         self.time += begin.elapsed();
         end.and_then(|()| filling.end())
     }

@@ -4,6 +4,7 @@
 //! A source splits in two when it is opened: an [`Input`] that any one thread can read, and, for
 //! a read callback, a [`Feed`] that stays on the caller's thread and fills the input's buffers.
 
+mod ahead;
 mod region;
 
 use std::convert::Infallible;
@@ -21,6 +22,7 @@ use rustix::io::{Errno, pread, read, retry_on_intr};
 
 use crate::cancel::Cancel;
 
+pub(crate) use ahead::Ahead;
 use region::Bytes;
 pub(crate) use region::Region;
 
@@ -253,6 +255,7 @@ impl Drop for Stopper {
 }
 
 /// Who may end a wait: the caller's token, and the owner of the thread that reads.
+#[derive(Clone)]
 struct Guard {
     cancel: Option<Cancel>,
     stop: Option<(Cancel, Receiver<Infallible>)>,
@@ -407,7 +410,7 @@ impl Descriptor {
     }
 }
 
-/// One buffer on its way from the caller's thread.
+/// One buffer on its way from whoever reads.
 struct Filled {
     /// Always of full length, so that it need not be cleared again.
     buffer: Vec<u8>,
@@ -416,9 +419,9 @@ struct Filled {
     end: Option<Result<(), SourceError>>,
 }
 
-/// The worker's side of a read callback.
+/// The worker's side of a read callback, or of a file that is read ahead.
 struct Fed {
-    /// None when no more is wanted, which ends the caller's loop.
+    /// None when no more is wanted, which ends the loop of whoever reads.
     wanted: Option<Sender<Vec<u8>>>,
     filled: Receiver<Filled>,
     buffer: Vec<u8>,
@@ -434,13 +437,23 @@ struct Fed {
 pub(crate) struct Feed<'a> {
     callback: Callback<'a>,
     cancel: Option<Cancel>,
+    feeding: Feeding,
+    ended: bool,
+}
+
+/// The other end of a [`Fed`].
+struct Feeding {
     wanted: Receiver<Vec<u8>>,
     filled: Sender<Filled>,
-    ended: bool,
     hung_up: Arc<AtomicBool>,
 }
 
 fn feed<'a>(callback: Callback<'a>, cancel: Option<&Cancel>) -> (Fed, Feed<'a>) {
+    let (fed, feeding) = channel();
+    (fed, Feed { callback, cancel: cancel.cloned(), feeding, ended: false })
+}
+
+fn channel() -> (Fed, Feeding) {
     // Not bounded by the channels but by the buffers: there are no others to send.
     let (want, wanted) = unbounded();
     let (fill, filled) = unbounded();
@@ -457,8 +470,7 @@ fn feed<'a>(callback: Callback<'a>, cancel: Option<&Cancel>) -> (Fed, Feed<'a>) 
         end: None,
         hung_up: hung_up.clone(),
     };
-    let cancel = cancel.cloned();
-    (fed, Feed { callback, cancel, wanted, filled: fill, ended: false, hung_up })
+    (fed, Feeding { wanted, filled: fill, hung_up })
 }
 
 impl Fed {
@@ -504,7 +516,7 @@ impl Drop for Fed {
 impl Feed<'_> {
     /// Empty buffers to [`serve`](Feed::serve). Disconnected: nothing more is wanted.
     pub(crate) fn wanted(&self) -> &Receiver<Vec<u8>> {
-        &self.wanted
+        &self.feeding.wanted
     }
 
     /// Calls the read callback until there is enough to send on, the end, or an error.
@@ -514,7 +526,7 @@ impl Feed<'_> {
         }
         let (mut len, mut end) = (0, None);
         // A callback that gives a byte at a time would go on for long after the unpack failed.
-        while len < FEED_ENOUGH && end.is_none() && !self.hung_up.load(Ordering::Relaxed) {
+        while len < FEED_ENOUGH && end.is_none() && !self.feeding.hung_up.load(Ordering::Relaxed) {
             match self.read(&mut buffer[len..]) {
                 Ok(0) => end = Some(Ok(())),
                 Ok(got) => len += got,
@@ -523,7 +535,7 @@ impl Feed<'_> {
         }
         self.ended = end.is_some();
         // Nobody may be there any more; the caller's loop sees that by itself.
-        let _ = self.filled.send(Filled { buffer, len, end });
+        let _ = self.feeding.filled.send(Filled { buffer, len, end });
     }
 
     fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {

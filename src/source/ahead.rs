@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A regular file that another thread reads ahead of the decompressor, and hashes: what sets the pace
+//! of most layers is decompression, and copying out of the page cache need not wait for it.
+
+use std::io;
+use std::thread::{Scope, ScopedJoinHandle};
+
+use super::{Descriptor, Filled, Guard, Input, PIECE, Supply, channel};
+use crate::digest::Hasher;
+use crate::sys;
+
+/// The thread; it ends with the input. What it hashed is all that was read.
+pub(crate) type Ahead<'scope> = ScopedJoinHandle<'scope, Option<Hasher>>;
+
+impl<'scope> Input<'scope> {
+    /// From here on another thread reads, if this is a regular file, and updates `hasher` with all
+    /// that this input gives. None, and `hasher` back, if it is not.
+    pub(crate) fn read_ahead(
+        &mut self,
+        scope: &'scope Scope<'scope, '_>,
+        hasher: &mut Option<Hasher>,
+    ) -> io::Result<Option<Ahead<'scope>>> {
+        let file = match std::mem::replace(&mut self.supply, Supply::Memory(&[])) {
+            Supply::File(file) if !file.waits => file,
+            other => {
+                self.supply = other;
+                return Ok(None);
+            }
+        };
+        let (mut fed, feeding) = channel();
+        let mut reading = Reading { file, guard: self.guard.clone(), hasher: hasher.take() };
+        // What was shown already.
+        (fed.start, fed.len) = (reading.file.start, reading.file.end);
+        fed.buffer = std::mem::take(&mut reading.file.buffer);
+        reading.hash(&fed.buffer[fed.start..fed.len]);
+        self.supply = Supply::Fed(fed);
+        let run = move || {
+            while let Ok(buffer) = feeding.wanted.recv() {
+                let filled = reading.fill(buffer);
+                let ended = filled.end.is_some();
+                // Nobody may want it any more; then nobody wants the digest either.
+                if feeding.filled.send(filled).is_err() || ended {
+                    break;
+                }
+            }
+            reading.hasher
+        };
+        sys::spawn(scope, "ocilayer-read", run).map(Some)
+    }
+}
+
+struct Reading {
+    file: Descriptor,
+    guard: Guard,
+    hasher: Option<Hasher>,
+}
+
+impl Reading {
+    fn fill(&mut self, mut buffer: Vec<u8>) -> Filled {
+        let (mut len, mut end) = (0, None);
+        while len < PIECE && end.is_none() {
+            match self.file.read(&mut buffer[len..], &self.guard) {
+                Ok(0) => end = Some(Ok(())),
+                Ok(got) => len += got,
+                Err(error) => end = Some(Err(error)),
+            }
+        }
+        self.hash(&buffer[..len]);
+        Filled { buffer, len, end }
+    }
+
+    fn hash(&mut self, bytes: &[u8]) {
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
+    }
+}
