@@ -129,7 +129,7 @@ bench:
 	$(need) $(BENCH_PACKAGES)
 	@npm --version >/dev/null 2>&1 || scripts/need npm
 	scripts/bench-peers
-	$(CARGO) run --quiet --release --package ocilayer-bench -- $(if $(QUICK),--quick) $(ARGS)
+	$(CARGO) run --quiet --release --package ocilayer-bench --features "$$(scripts/features)" -- $(if $(QUICK),--quick) $(ARGS)
 
 ## bench-go: what it costs to unpack from Go: the command, an os.File, a pipe, in turns; root
 .PHONY: bench-go
@@ -141,7 +141,7 @@ bench-go:
 bench-stages:
 	$(need) debootstrap gzip tar zstd
 	scripts/debian-layer "$${CARGO_TARGET_DIR:-target}/tmp/real-layers"
-	LAYER="$$(realpath "$${CARGO_TARGET_DIR:-target}")/tmp/real-layers/debian.tar.gz" $(CARGO) bench --package ocilayer-bench --bench stages
+	LAYER="$$(realpath "$${CARGO_TARGET_DIR:-target}")/tmp/real-layers/debian.tar.gz" $(CARGO) bench --package ocilayer-bench --features "$$(scripts/features)" --bench stages
 
 BENCH_PACKAGES := btrfs-progs debootstrap e2fsprogs gzip isal libarchive-tools pigz python3-pip strace tar xfsprogs zstd
 

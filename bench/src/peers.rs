@@ -51,6 +51,7 @@ impl Peer {
     pub fn all(threads: &[usize]) -> Vec<Peer> {
         let mut peers = vec![BASELINE];
         peers.extend(threads.iter().map(|&n| Peer::Builtin(Builtin::Ocilayer, n)));
+        peers.push(Peer::Builtin(Builtin::OcilayerBothDigests, 2));
         peers.extend([Peer::OcilayerC, Peer::Go(GoPeer::Ocilayer)]);
         peers.extend([GoPeer::ContainerdIgzip, GoPeer::ContainerdUnpigz].map(Peer::Go));
         peers.extend([GoPeer::ContainersStorage, GoPeer::ContainersStorageArchive].map(Peer::Go));
