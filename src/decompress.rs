@@ -126,8 +126,8 @@ enum Codec {
 }
 
 impl<'a> Decoder<'a> {
-    /// `hasher` makes the blob's digest if that is wanted, while the caller makes the archive's by the algorithm
-    /// `archive`.
+    /// `hasher` makes the blob's digest if that is wanted, while the caller makes the archive's by
+    /// the algorithm `archive`.
     pub(crate) fn new(
         input: Input<'a>,
         hasher: Option<Hasher>,
@@ -141,10 +141,8 @@ impl<'a> Decoder<'a> {
 
     /// Fills `out` with archive bytes; less than its length only at their end.
     pub(crate) fn fill(&mut self, out: &mut [u8]) -> Result<usize> {
-        if self.codec.is_none() {
-            self.codec = Some(self.detect()?);
-        }
-        match self.codec.as_mut().expect("chosen three lines up") {
+        self.choose_codec()?;
+        match self.codec.as_mut().expect("chosen one line up") {
             Codec::Plain => plain(&mut self.blob, out),
             Codec::Gzip(gzip) => gzip.fill(&mut self.blob, out),
             Codec::Zstd(zstd) => zstd.fill(&mut self.blob, out),
@@ -153,9 +151,8 @@ impl<'a> Decoder<'a> {
 
     /// Whether more threads can decompress this than one: [`spread`](Decoder::spread) it then.
     pub(crate) fn can_be_spread(&mut self) -> Result<bool> {
-        let codec = self.detect()?;
-        let gzip = matches!(codec, Codec::Gzip(_));
-        self.codec = Some(codec);
+        self.choose_codec()?;
+        let gzip = matches!(self.codec, Some(Codec::Gzip(_)));
         let region = self.blob.input.region().filter(|_| gzip);
         Ok(region.is_some_and(|region| region.len() >= parallel::ENOUGH))
     }
@@ -175,9 +172,7 @@ impl<'a> Decoder<'a> {
     /// Has another thread read what is to be decompressed, and make its digest, where that is of use
     /// among as many threads, and the blob is a file.
     pub(crate) fn read_ahead(&mut self, scope: &'a Scope<'a, '_>, threads: usize) -> Result<()> {
-        if self.codec.is_none() {
-            self.codec = Some(self.detect()?);
-        }
+        self.choose_codec()?;
         let of_use = match self.codec {
             Some(Codec::Gzip(_)) => true,
             // As fast as one other thread can be: a third one would only be in their way.
@@ -188,6 +183,13 @@ impl<'a> Decoder<'a> {
         if of_use {
             let ahead = self.blob.input.read_ahead(scope, &mut self.blob.hasher);
             self.ahead = ahead.map_err(Cause::Thread)?;
+        }
+        Ok(())
+    }
+
+    fn choose_codec(&mut self) -> Result<()> {
+        if self.codec.is_none() {
+            self.codec = Some(self.detect()?);
         }
         Ok(())
     }
