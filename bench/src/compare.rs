@@ -207,13 +207,19 @@ fn spread(values: &[f64]) -> Result<Spread> {
     Spread::of(values.iter().copied()).ok_or_else(|| "nothing comes of no rounds".into())
 }
 
-/// On layers of many entries only; on the others it would be a count of reads and writes.
+/// On layers of many entries only; on the others it would be a count of reads and writes. strace takes
+/// minutes for all the calls that others make on node_modules: base shows those.
 fn syscalls_per_entry(
     layer: &Layer,
     peer: Peer,
     (filesystem, roots): Place<'_>,
 ) -> Result<Option<f64>> {
-    if !matches!(layer.kind, Kind::Base | Kind::NodeModules) || !syscalls::present() {
+    let counted = match layer.kind {
+        Kind::Base => true,
+        Kind::NodeModules => Peer::is_ours(peer.name()),
+        Kind::PythonMl | Kind::BigFile | Kind::Image => false,
+    };
+    if !counted || !syscalls::present() {
         return Ok(None);
     }
     let target = Target::fresh(filesystem, roots)?;
