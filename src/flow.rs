@@ -381,8 +381,15 @@ impl<'a> Press<'a> {
     fn press_with_others(&mut self, belt: &Arc<Belt>) -> Result<()> {
         let begin = Instant::now();
         let mut filling = Filling { belt, gauge: &self.gauge, buffer: None, filled: 0 };
-        let end = self.decoder.spread(self.threads, &mut |bytes| filling.take(bytes));
-        self.time += begin.elapsed();
+        // What is not decompression: waiting for a buffer, and helping others meanwhile.
+        let mut elsewhere = Duration::ZERO;
+        let end = self.decoder.spread(self.threads, &mut |bytes| {
+            let begin = Instant::now();
+            let taken = filling.take(bytes);
+            elsewhere += begin.elapsed();
+            taken
+        });
+        self.time += begin.elapsed().saturating_sub(elsewhere);
         end.and_then(|()| filling.end())
     }
 

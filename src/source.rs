@@ -349,9 +349,12 @@ impl Descriptor {
         if self.waits {
             return None;
         }
-        let begin = self.section.as_ref().map_or(self.position + self.offset, |left| left.start);
-        let end = self.section.as_ref().map_or(self.position + self.size?, |left| left.end);
-        Some(begin - (self.end - self.start) as u64..end)
+        // Behind what is shown.
+        let unread = match &self.section {
+            Some(left) => left.clone(),
+            None => self.position + self.offset..self.position + self.size?,
+        };
+        Some(unread.start - (self.end - self.start) as u64..unread.end)
     }
 
     fn move_to_end(&mut self) {
@@ -417,6 +420,27 @@ struct Filled {
     len: usize,
     /// Set behind the source's last byte.
     end: Option<Result<(), SourceError>>,
+}
+
+impl Filled {
+    /// Reads until there is enough, the end, or an error.
+    fn by(
+        mut buffer: Vec<u8>,
+        enough: usize,
+        hung_up: &AtomicBool,
+        mut read: impl FnMut(&mut [u8]) -> Result<usize, SourceError>,
+    ) -> Filled {
+        let (mut len, mut end) = (0, None);
+        // A source that gives a byte at a time would go on for long after the unpack failed.
+        while len < enough && end.is_none() && !hung_up.load(Ordering::Relaxed) {
+            match read(&mut buffer[len..]) {
+                Ok(0) => end = Some(Ok(())),
+                Ok(got) => len += got,
+                Err(error) => end = Some(Err(error)),
+            }
+        }
+        Filled { buffer, len, end }
+    }
 }
 
 /// The worker's side of a read callback, or of a file that is read ahead.
@@ -520,22 +544,15 @@ impl Feed<'_> {
     }
 
     /// Calls the read callback until there is enough to send on, the end, or an error.
-    pub(crate) fn serve(&mut self, mut buffer: Vec<u8>) {
+    pub(crate) fn serve(&mut self, buffer: Vec<u8>) {
         if self.ended {
             return;
         }
-        let (mut len, mut end) = (0, None);
-        // A callback that gives a byte at a time would go on for long after the unpack failed.
-        while len < FEED_ENOUGH && end.is_none() && !self.feeding.hung_up.load(Ordering::Relaxed) {
-            match self.read(&mut buffer[len..]) {
-                Ok(0) => end = Some(Ok(())),
-                Ok(got) => len += got,
-                Err(error) => end = Some(Err(error)),
-            }
-        }
-        self.ended = end.is_some();
+        let hung_up = self.feeding.hung_up.clone();
+        let filled = Filled::by(buffer, FEED_ENOUGH, &hung_up, |into| self.read(into));
+        self.ended = filled.end.is_some();
         // Nobody may be there any more; the caller's loop sees that by itself.
-        let _ = self.feeding.filled.send(Filled { buffer, len, end });
+        let _ = self.feeding.filled.send(filled);
     }
 
     fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {

@@ -3,6 +3,7 @@
 //! of most layers is decompression, and copying out of the page cache need not wait for it.
 
 use std::io;
+use std::sync::atomic::AtomicBool;
 use std::thread::{Scope, ScopedJoinHandle};
 
 use super::{Descriptor, Filled, Guard, Input, PIECE, Supply, channel};
@@ -36,7 +37,7 @@ impl<'scope> Input<'scope> {
         self.supply = Supply::Fed(fed);
         let run = move || {
             while let Ok(buffer) = feeding.wanted.recv() {
-                let filled = reading.fill(buffer);
+                let filled = reading.fill(buffer, &feeding.hung_up);
                 let ended = filled.end.is_some();
                 // Nobody may want it any more; then nobody wants the digest either.
                 if feeding.filled.send(filled).is_err() || ended {
@@ -56,17 +57,11 @@ struct Reading {
 }
 
 impl Reading {
-    fn fill(&mut self, mut buffer: Vec<u8>) -> Filled {
-        let (mut len, mut end) = (0, None);
-        while len < PIECE && end.is_none() {
-            match self.file.read(&mut buffer[len..], &self.guard) {
-                Ok(0) => end = Some(Ok(())),
-                Ok(got) => len += got,
-                Err(error) => end = Some(Err(error)),
-            }
-        }
-        self.hash(&buffer[..len]);
-        Filled { buffer, len, end }
+    fn fill(&mut self, buffer: Vec<u8>, hung_up: &AtomicBool) -> Filled {
+        let read = |into: &mut [u8]| self.file.read(into, &self.guard);
+        let filled = Filled::by(buffer, PIECE, hung_up, read);
+        self.hash(&filled.buffer[..filled.len]);
+        filled
     }
 
     fn hash(&mut self, bytes: &[u8]) {

@@ -31,16 +31,17 @@ impl Region<'_> {
     /// Reads some bytes from `offset` on; 0 at the end, also at that of a file that has shrunk.
     pub(crate) fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, SourceError> {
         self.guard.check()?;
-        let left = usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX);
-        let most = left.min(into.len());
         match &self.bytes {
             Bytes::Memory(blob) => {
-                // Within the blob: `left` is what lies behind `offset`.
-                let begin = blob.len() - left.min(blob.len());
-                into[..most].copy_from_slice(&blob[begin..begin + most]);
-                Ok(most)
+                let begin = usize::try_from(offset).ok();
+                let left = begin.and_then(|begin| blob.get(begin..)).unwrap_or_default();
+                let count = left.len().min(into.len());
+                into[..count].copy_from_slice(&left[..count]);
+                Ok(count)
             }
             Bytes::File(fd, range) => {
+                let left = usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX);
+                let most = left.min(into.len());
                 retry_on_intr(|| pread(fd, &mut into[..most], range.start + offset))
                     .map_err(|errno| SourceError::Read { offset, errno })
             }
