@@ -169,12 +169,13 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// Has another thread read what is to be decompressed, and make its digest, where that is of use
-    /// among as many threads, and the blob is a file.
+    /// Has another thread read what is to be decompressed, and make its digest if one is wanted, where
+    /// that is of use among as many threads, and the blob is a file.
     pub(crate) fn read_ahead(&mut self, scope: &'a Scope<'a, '_>, threads: usize) -> Result<()> {
         self.choose_codec()?;
         let of_use = match self.codec {
-            Some(Codec::Gzip(_)) => true,
+            // It sets the pace, so another thread than its own makes the digest.
+            Some(Codec::Gzip(_)) => threads > 2 || self.blob.hasher.is_some(),
             // As fast as one other thread can be: a third one would only be in their way.
             Some(Codec::Zstd(_)) => threads > 2,
             // Read straight to where it goes.

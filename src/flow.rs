@@ -6,8 +6,9 @@
 //! into buffers from a bounded pool, and `next` takes them off the [`Belt`]; further threads help
 //! with what the reader leaves to others. Who waits, and who works meanwhile:
 //!
-//! - Decompression always belongs to that thread. So do reading the source and the blob's digest, but
-//!   for a gzip file, which sets the pace: one thread more reads it ahead and makes its digest.
+//! - Decompression always belongs to that thread. So do reading the source and the blob's digest,
+//!   unless one thread more reads a file ahead: gzip if that digest is wanted, gzip and zstd if the
+//!   caller allows more than two threads.
 //! - The archive's digest must be made in order, but by whom does not matter. Every chunk goes to
 //!   the reader at once and also waits in line for hashing. The decompressor hashes when it has no
 //!   free buffer, the reader hashes when it has no chunk: whichever is ahead works for the other,
