@@ -11,8 +11,8 @@
 //!   caller allows more than two threads.
 //! - The archive's digest must be made in order, but by whom does not matter. Every chunk goes to
 //!   the reader at once and also waits in line for hashing. The decompressor hashes when it has no
-//!   free buffer, the reader hashes when it has no chunk: whichever is ahead works for the other,
-//!   and after the stream's end whoever comes first drains the line.
+//!   free buffer or nothing to decompress, the reader hashes when it has no chunk: whichever is
+//!   ahead works for the other, and after the stream's end whoever comes first drains the line.
 //! - So the decompressor waits only when nothing is left to hash and every buffer is with the
 //!   reader, and the reader waits only when there is neither a chunk nor anything to hash. Buffers
 //!   that only wait for hashing can never stop both. The reader must not keep the whole pool to
@@ -373,6 +373,11 @@ impl<'a> Press<'a> {
             match self.press(belt, buffer)? {
                 Some(chunk) => belt.put(chunk),
                 None => break,
+            }
+            if self.decoder.compression() == Compression::None {
+                // Reading costs so little that this thread would fill the pool at once, and hash
+                // what its cache has lost by then.
+                belt.hash_next();
             }
         }
         Ok(())

@@ -304,6 +304,14 @@ impl Belt {
         }
     }
 
+    /// Hashes the next chunk in line, unless somebody else hashes.
+    pub(super) fn hash_next(&self) {
+        let mut state = self.lock();
+        if let Some((hasher, chunk)) = state.hash_job() {
+            drop(self.hash(state, hasher, chunk));
+        }
+    }
+
     pub(super) fn digest_time(&self) -> Duration {
         self.lock().digest_time
     }
@@ -439,14 +447,20 @@ type Locked<'a> = MutexGuard<'a, State>;
 impl State {
     /// Hashing first: it has an order, so that it can become what all wait for.
     fn job(&mut self) -> Option<Job> {
-        if !self.unhashed.is_empty()
-            && let Some(hasher) = self.hasher.take()
-        {
-            return self.unhashed.pop_front().map(|chunk| Job::Hash(hasher, chunk));
+        if let Some((hasher, chunk)) = self.hash_job() {
+            return Some(Job::Hash(hasher, chunk));
         }
         let work = self.works.pop_front()?;
         self.working += 1;
         Some(Job::Work(work))
+    }
+
+    fn hash_job(&mut self) -> Option<(Box<Hasher>, Chunk)> {
+        if self.unhashed.is_empty() {
+            return None;
+        }
+        let hasher = self.hasher.take()?;
+        self.unhashed.pop_front().map(|chunk| (hasher, chunk))
     }
 
     fn take_work_failure(&mut self) -> Option<Error> {

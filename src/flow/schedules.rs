@@ -20,6 +20,10 @@ fn press(belt: &Arc<Belt>) {
         let Some(mut buffer) = belt.buffer() else { break };
         buffer.fill(number as u8);
         belt.put(Chunk::new(belt, buffer, CHUNK));
+        // As with a layer that is not compressed, and as with one that is.
+        if number % 2 == 0 {
+            belt.hash_next();
+        }
     }
     belt.end(Ok(()));
     belt.help();
