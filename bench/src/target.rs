@@ -60,7 +60,7 @@ impl Target {
         fs::create_dir_all(&mounted)?;
         // What a run that was killed has left.
         while is_mounted(&mounted) {
-            run(Command::new("umount").arg("-R").arg(&mounted))?;
+            unmount(&mounted)?;
         }
         let mut mount = Command::new("mount");
         let image = roots.join("image");
@@ -101,10 +101,15 @@ fn is_mounted(path: &Path) -> bool {
     Command::new("mountpoint").arg("-q").arg(path).status().is_ok_and(|status| status.success())
 }
 
+/// With the mounts that a store makes in it, and those of it that an applier makes elsewhere.
+fn unmount(path: &Path) -> Result<()> {
+    run(Command::new("umount").args(["--recursive", "--all-targets"]).arg(path))
+}
+
 impl Drop for Target {
     fn drop(&mut self) {
-        // With the mounts that a store makes in it. The next run tells of a failure.
-        let _ = Command::new("umount").arg("-R").arg(&self.mounted).status();
+        // The next run tells of a failure.
+        let _ = unmount(&self.mounted);
         if let Some(image) = &self.image {
             let _ = fs::remove_file(image);
         }
