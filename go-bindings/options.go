@@ -215,8 +215,8 @@ func WithExpectedDiffID(digest string) Option { return func(o *options) { o.diff
 func WithoutBlobDigest() Option { return func(o *options) { o.skipBlob = true } }
 
 // WithThreads sets the number of worker threads: 1 decompresses and writes on one. The default, 0,
-// takes one for each CPU that the process may use. With more than 1, one
-// that is not counted reads a gzip file ahead. With 4 or more, on as many CPUs, up to 8 others
+// takes one for each CPU that the process may use. With more than 1, one that
+// is not counted may read a compressed file ahead. With 4 or more, on as many CPUs, up to 8 others
 // decompress a gzip blob of 16 MiB or more from a file or from memory.
 func WithThreads(threads uint32) Option { return func(o *options) { o.threads = threads } }
 

@@ -632,8 +632,8 @@ typedef struct ocilayer_options {
   uint32_t sync;
   /**
    * Worker threads: 0 chooses by the number of CPUs, 1 decompresses and writes on one thread.
-   * With more, one that is not counted reads a gzip file ahead. With 4 or more, on as many CPUs, up
-   * to 8 others decompress a gzip blob of 16 MiB or more from a file or from memory.
+   * With more, one that is not counted may read a compressed file ahead. With 4 or more, on as many
+   * CPUs, up to 8 others decompress a gzip blob of 16 MiB or more from a file or from memory.
    */
   uint32_t threads;
   /**

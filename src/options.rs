@@ -101,8 +101,8 @@ pub struct Options {
     /// blob came in, as content stores do. It is a tenth of the work.
     pub skip_blob_digest: bool,
     /// Worker threads: 0 chooses by the number of CPUs, 1 decompresses and writes on one thread.
-    /// With more, one that is not counted reads a gzip file ahead. With 4 or more, on as many CPUs, up
-    /// to 8 others decompress a gzip blob of 16 MiB or more from a file or from memory.
+    /// With more, one that is not counted may read a compressed file ahead. With 4 or more, on as many
+    /// CPUs, up to 8 others decompress a gzip blob of 16 MiB or more from a file or from memory.
     pub threads: usize,
     pub limits: Limits,
     pub owners: Owners,

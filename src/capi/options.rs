@@ -86,8 +86,8 @@ pub struct ocilayer_options {
     /// One of OCILAYER_SYNC_*.
     pub sync: u32,
     /// Worker threads: 0 chooses by the number of CPUs, 1 decompresses and writes on one thread.
-    /// With more, one that is not counted reads a gzip file ahead. With 4 or more, on as many CPUs, up
-    /// to 8 others decompress a gzip blob of 16 MiB or more from a file or from memory.
+    /// With more, one that is not counted may read a compressed file ahead. With 4 or more, on as many
+    /// CPUs, up to 8 others decompress a gzip blob of 16 MiB or more from a file or from memory.
     pub threads: u32,
     /// 1: no digest of a compressed blob, unless expected_blob_digest says which: for a caller that
     /// checked it when the blob came in, as content stores do. It is a tenth of the work. 0: made.
