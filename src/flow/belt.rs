@@ -298,10 +298,8 @@ impl Belt {
 
     /// Hashes a chunk that does not go over the belt.
     pub(super) fn hash_here(&self, chunk: &Chunk) {
-        let mut state = self.lock();
-        if let Some(hasher) = state.hasher.take() {
-            drop(self.hash(state, hasher, chunk.clone()));
-        }
+        self.lock().unhashed.push_back(chunk.clone());
+        self.hash_next();
     }
 
     /// Hashes the next chunk in line, unless somebody else hashes.
