@@ -7,15 +7,15 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::apply::ApplyError;
-use crate::decompress::DecompressError;
+use crate::check::ProbeError;
 use crate::digest::DigestError;
 use crate::layer::LayerError;
 use crate::limits::LimitExceeded;
 use crate::options::OptionsError;
-use crate::probe::ProbeError;
+use crate::pipeline::decompress::DecompressError;
+use crate::pipeline::source::SourceError;
 use crate::report::Report;
 use crate::resolve::ResolveError;
-use crate::source::SourceError;
 use crate::tar::{ParseError, TarError};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -37,24 +37,18 @@ mod apply;
 mod audit;
 mod cancel;
 mod capi;
-mod decompress;
-mod desk;
+mod check;
 mod digest;
-mod entries;
 mod error;
-mod flow;
 mod layer;
 mod limits;
 mod observer;
+mod operation;
 mod options;
-mod probe;
+mod pipeline;
 mod report;
 mod resolve;
 mod scan;
-mod source;
-#[cfg(feature = "stages")]
-#[doc(hidden)]
-pub mod stages;
 mod sys;
 pub mod tar;
 mod unpack;
@@ -63,7 +57,10 @@ pub use apply::ApplyError;
 pub use audit::{AuditLayer, AuditObserver, AuditOptions, AuditReport, Damage, DamageKind};
 pub use audit::{OverlayMount, audit, audit_directories, overlay_mounts};
 pub use cancel::Cancel;
-pub use decompress::DecompressError;
+pub use check::{
+    CopyUp, MountKind, Obstacle, OpaqueXattr, Outcome, OverlayCheck, ProbeError, Trial,
+};
+pub use check::{Verdict, check_overlay_opaque_propagation};
 pub use digest::{Algorithm, Digest, DigestError, ParseDigestError};
 pub use error::{Cause, Error, ErrorKind, Place, Result};
 pub use layer::LayerError;
@@ -71,15 +68,15 @@ pub use limits::{LimitExceeded, Limits, RATIO_FLOOR};
 pub use observer::{Observer, Progress, Warning};
 pub use options::{Devices, Expect, IdRange, Lowers, MAX_THREADS, Mode, Options, OptionsError};
 pub use options::{Owners, Sync};
-pub use probe::{
-    CopyUp, MountKind, Obstacle, OpaqueXattr, Outcome, OverlayCheck, ProbeError, Trial,
-};
-pub use probe::{Verdict, check_overlay_opaque_propagation};
+pub use pipeline::decompress::DecompressError;
+pub use pipeline::source::{Source, SourceError};
 pub use report::{Bytes, Compression, EntryCounts, Report, SkipExample, SkipReason, Skipped};
 pub use report::{Skips, StageTimes};
 pub use resolve::ResolveError;
 pub use scan::{Finding, FindingKind, Findings, Refusal, ScanObserver, ScanReport, scan};
-pub use source::{Source, SourceError};
+#[cfg(feature = "stages")]
+#[doc(hidden)]
+pub use unpack::stages;
 pub use unpack::{unpack, unpack_with};
 
 /// The program in the README compiles.

@@ -9,8 +9,8 @@ use rustix::io::{Errno, retry_on_intr, write};
 use super::metadata::create_mode;
 use super::{ApplyError, Failing, Job};
 use crate::error::Cause;
-use crate::flow::Chunk;
 use crate::options::Sync;
+use crate::pipeline::Chunk;
 use crate::resolve::{Component, DirId, SafeParent};
 use crate::tar::Entry;
 

@@ -21,10 +21,10 @@ use rustix::fs::{Dir, FileType, ioctl_getflags};
 use rustix::io::Errno;
 
 use crate::error::{Cause, Error, Result};
-use crate::flow::{Chunk, Crew};
 use crate::layer::{self, Action, Names};
 use crate::observer::Warning;
 use crate::options::{Lowers, Options};
+use crate::pipeline::{Chunk, Crew};
 use crate::report::{EntryCounts, SkipReason, Skips};
 use crate::resolve::{Component, DirId, Resolver, SafeParent, View, is, is_whiteout, stat_child};
 use crate::tar::{Entry, Kind};

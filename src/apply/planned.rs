@@ -27,8 +27,8 @@ use super::file::{create, write_all};
 use super::metadata::{CREATE_BITS, Owner, set_mode, set_owner, times_of};
 use super::{ApplyError, Failing, Job};
 use crate::error::{Cause, Error, ErrorKind, Place, Result};
-use crate::flow::{Crew, Stretch};
 use crate::options::Sync;
+use crate::pipeline::{Crew, Stretch};
 use crate::resolve::{Component, DirId, SafeParent};
 use crate::tar::Entry;
 

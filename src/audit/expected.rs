@@ -10,11 +10,11 @@ use rustix::fs::{FileType, Mode as Permissions, OFlags, openat, readlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::stack::{Level, Stack, failed, split};
-use crate::entries::Sink;
 use crate::error::Result;
-use crate::flow::{Chunk, Flow};
 use crate::layer::{self, Action, Names, joined, xattrs};
+use crate::operation::entries::Sink;
 use crate::options::Mode;
+use crate::pipeline::{Chunk, Flow};
 use crate::tar::{Entry, Kind, Time};
 
 /// As the kernel allows in one path.

@@ -24,15 +24,15 @@ use std::time::Instant;
 use rustix::io::Errno;
 
 use crate::cancel::Cancel;
-use crate::desk::{self, Line, Serve};
-use crate::entries;
 use crate::error::{Cause, Result};
-use crate::flow::{Counters, Flow, Settings, defect};
 use crate::layer::Names;
 use crate::limits::Limits;
 use crate::observer::Progress;
+use crate::operation::callbacks::{self, Line, Serve};
+use crate::operation::entries;
 use crate::options::{Mode, Options};
-use crate::source::{Input, Source};
+use crate::pipeline::source::{Input, Source};
+use crate::pipeline::{Counters, Flow, Settings, defect};
 use crate::sys;
 use crate::unpack::threads;
 
@@ -218,7 +218,7 @@ fn audit_layer(
     reading.check_scan()?;
     let (input, feed) = source.open(reading.cancel.as_ref())?;
     let counters = Arc::new(Counters::default());
-    let (line, desk) = desk::open(counters.clone(), input.size());
+    let (line, desk) = callbacks::channel(counters.clone(), input.size());
     let mut caller = Caller { observer, failed: None };
     let result = thread::scope(|scope| {
         let run = Run { options: &reading, counters, line };

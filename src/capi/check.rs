@@ -8,7 +8,7 @@ use super::argument::{Out, free, path};
 use super::error::ocilayer_error;
 use super::guard::{guarded, infallible};
 use super::text::Text;
-use crate::probe::{self, CopyUp, Obstacle, OverlayCheck, Verdict};
+use crate::check::{self, CopyUp, Obstacle, OverlayCheck, Verdict};
 
 /// Values of ocilayer_check_verdict.
 #[repr(C)]
@@ -112,7 +112,7 @@ pub unsafe extern "C" fn check_overlay_opaque_propagation(
             // SAFETY: not NULL and then a string, as the header asks.
             false => Some(unsafe { path(dir, "dir")? }),
         };
-        out.give(probe::check_overlay_opaque_propagation(dir)?.into());
+        out.give(check::check_overlay_opaque_propagation(dir)?.into());
         Ok(())
     };
     // SAFETY: `error` is NULL or writable, as the header asks.

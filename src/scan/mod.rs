@@ -13,14 +13,14 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 
-use crate::desk::{self, Line, Serve};
-use crate::entries::{self, Sink};
 use crate::error::{Cause, Error, ErrorKind, Result};
-use crate::flow::{Amounts, Chunk, Counters, Flow, Settings, defect};
 use crate::observer::Progress;
+use crate::operation::callbacks::{self, Line, Serve};
+use crate::operation::entries::{self, Sink};
 use crate::options::Options;
+use crate::pipeline::source::{Input, Source};
+use crate::pipeline::{Amounts, Chunk, Counters, Flow, Settings, defect};
 use crate::report::EntryCounts;
-use crate::source::{Input, Source};
 use crate::sys;
 use crate::tar::{Entry, Kind};
 use crate::unpack::threads;
@@ -70,7 +70,7 @@ pub fn scan(
     options.check_scan()?;
     let (input, feed) = source.open(options.cancel.as_ref())?;
     let counters = Arc::new(Counters::default());
-    let (line, desk) = desk::open(counters.clone(), input.size());
+    let (line, desk) = callbacks::channel(counters.clone(), input.size());
     let mut caller = Caller { observer, failed: None };
     let result = thread::scope(|scope| {
         let run = Run { options, begin, counters, line };

@@ -5,6 +5,9 @@
 //! another one reads the archive and makes the files, where others may help; all end before unpack
 //! returns.
 
+#[cfg(feature = "stages")]
+pub mod stages;
+
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,14 +18,14 @@ use rustix::fs::{Mode as Permissions, OFlags, open};
 use rustix::io::retry_on_intr;
 
 use crate::apply::{Job, Tally};
-use crate::desk::{self, Call, Line, Watched};
-use crate::entries::{self, Sink};
 use crate::error::{Cause, Result};
-use crate::flow::{Amounts, Chunk, Counters, Crew, Flow, Settings, defect};
 use crate::observer::Observer;
+use crate::operation::callbacks::{self, Call, Line, Watched};
+use crate::operation::entries::{self, Sink};
 use crate::options::{Options, OptionsError};
+use crate::pipeline::source::{Input, Source};
+use crate::pipeline::{Amounts, Chunk, Counters, Crew, Flow, Settings, defect};
 use crate::report::{Bytes, Report, StageTimes};
-use crate::source::{Input, Source};
 use crate::sys;
 use crate::tar::Entry;
 
@@ -52,7 +55,7 @@ pub fn unpack_with(
     let (input, feed) = source.open(options.cancel.as_ref())?;
     let counters = Arc::new(Counters::default());
     let filters = observer.filters();
-    let (line, desk) = desk::open(counters.clone(), input.size());
+    let (line, desk) = callbacks::channel(counters.clone(), input.size());
     thread::scope(|scope| {
         let run = Run { options, begin, counters, filters, line };
         let worker = sys::spawn(scope, "ocilayer-apply", move || run.layer(scope, input, root))

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::io::Errno;
 use shuttle::thread;
 
-use super::belt::{Belt, CHUNK, Chunk};
 use crate::digest::Hasher;
 use crate::error::{Cause, Error};
+use crate::pipeline::queue::{Belt, CHUNK, Chunk};
 
 /// More than there are buffers.
 const CHUNKS: usize = 7;

@@ -15,8 +15,8 @@ use rapidgzip_core::{DecodeError, Decoder, DeflateErrorKind, GzipErrorKind, Read
 use super::DecompressError;
 use crate::digest::Hasher;
 use crate::error::{Cause, Error, Result};
-use crate::flow::{Counters, defect};
-use crate::source::{Region, SourceError};
+use crate::pipeline::source::{Region, SourceError};
+use crate::pipeline::{Counters, defect};
 use crate::sys;
 
 /// Bytes of a blob below which there are not enough places to begin at.

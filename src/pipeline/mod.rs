@@ -20,14 +20,10 @@
 //! - A stop wakes the decompressor wherever it waits: for a buffer, for a pipe, for the caller's
 //!   read callback.
 
-mod belt;
-#[cfg(all(test, not(shuttle)))]
-mod crew_tests;
-#[cfg(all(test, not(shuttle)))]
-mod parallel_tests;
-#[cfg(all(test, shuttle))]
-mod schedules;
-#[cfg(all(test, not(shuttle)))]
+pub(crate) mod decompress;
+mod queue;
+pub(crate) mod source;
+#[cfg(test)]
 mod tests;
 
 use std::any::Any;
@@ -41,17 +37,17 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use crate::cancel::Cancel;
-use crate::decompress::Decoder;
 use crate::digest::{Digest, DigestError, Hasher};
 use crate::error::{Cause, Error, Result};
 use crate::limits::{LimitExceeded, Limits, RATIO_FLOOR};
 use crate::options::{Expect, Options};
+use crate::pipeline::decompress::Decoder;
+use crate::pipeline::source::{Input, SourceError, Stopper};
 use crate::report::Compression;
-use crate::source::{Input, SourceError, Stopper};
 use crate::sys;
 
-use belt::Belt;
-pub(crate) use belt::{Chunk, Stretch, Work};
+use queue::Belt;
+pub(crate) use queue::{Chunk, Stretch, Work};
 
 /// What a flow needs to know of the options.
 #[derive(Clone)]

@@ -4,9 +4,9 @@
 use std::sync::atomic::AtomicUsize;
 use std::thread;
 
-use super::belt::{CHUNK, POOL};
-use super::*;
 use crate::error::ErrorKind;
+use crate::pipeline::queue::{CHUNK, POOL};
+use crate::pipeline::*;
 
 fn belt() -> Arc<Belt> {
     Belt::new(Hasher::towards(None))

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Facts about this kernel that no version number tells.
 
-mod check;
+mod experiment;
 mod mount;
-mod overlay;
+mod report;
 mod scratch;
 
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use crate::error::Result;
 use crate::sys;
 
-pub use check::{CopyUp, MountKind, Obstacle, OpaqueXattr, Outcome, OverlayCheck, Trial, Verdict};
+pub use report::{CopyUp, MountKind, Obstacle, OpaqueXattr, Outcome, OverlayCheck, Trial, Verdict};
 
 /// Why a probe could not even start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -92,7 +92,7 @@ fn check_in(path: &Path) -> Result<OverlayCheck> {
     // A thread of its own: only there may the working directory, the umask and the mount
     // namespace change, and no signal handler of the caller runs there.
     let verdict = std::thread::scope(|scope| {
-        let look = || overlay::look(&dir, &mut check);
+        let look = || experiment::look(&dir, &mut check);
         match sys::spawn(scope, "ocilayer-check", look) {
             Ok(thread) => match thread.join() {
                 Ok(verdict) => verdict,

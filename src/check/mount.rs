@@ -15,7 +15,7 @@ use rustix::mount::{
     unmount,
 };
 
-use super::check::{MountKind, Obstacle, OpaqueXattr};
+use super::report::{MountKind, Obstacle, OpaqueXattr};
 use super::scratch::{LOWER_BELOW, LOWER_OPAQUE, MERGED, Scratch, UPPER, WORK};
 use crate::sys;
 

@@ -8,8 +8,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::check::{CopyUp, Obstacle, OpaqueXattr, Outcome, OverlayCheck, Trial, Verdict};
 use super::mount::Overlay;
+use super::report::{CopyUp, Obstacle, OpaqueXattr, Outcome, OverlayCheck, Trial, Verdict};
 use super::scratch::{self, LOWER_BELOW, LOWER_OPAQUE, Scratch, UPPER};
 use crate::sys;
 

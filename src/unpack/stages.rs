@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::apply::Job;
-use crate::decompress::Decoder;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Cause, Error, Result};
 use crate::options::Options;
+use crate::pipeline::decompress::Decoder;
+use crate::pipeline::source::Source;
 use crate::resolve::{Resolver, Step, Walk};
-use crate::source::Source;
 use crate::tar::{Entry, Event, Parser};
 use crate::{sys, unpack};
 
@@ -103,6 +103,6 @@ pub fn create(archive: &[u8], root: &Path) -> Result<()> {
     std::thread::scope(|scope| {
         // Its umask is its own.
         let worker = sys::spawn(scope, "ocilayer-stage", make).map_err(Cause::Thread)?;
-        worker.join().unwrap_or_else(|panic| Err(crate::flow::defect(panic)))
+        worker.join().unwrap_or_else(|panic| Err(crate::pipeline::defect(panic)))
     })
 }

@@ -17,7 +17,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::path::Arg;
 
-use super::check::Obstacle;
+use super::report::Obstacle;
 
 /// Followed by the process's id, for people, and a random number, for uniqueness.
 const PREFIX: &str = ".ocilayer-check-";

@@ -7,17 +7,17 @@ use std::sync::OnceLock;
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 
-use super::tests::{digest, drain, error, spooled};
-use super::*;
-use crate::decompress::DecompressError;
+use super::stream::{digest, drain, error, spooled};
 use crate::error::ErrorKind;
-use crate::source::Source;
+use crate::pipeline::decompress::DecompressError;
+use crate::pipeline::source::Source;
+use crate::pipeline::*;
 
 const THREADS: [usize; 2] = [4, 8];
 
 fn settings(threads: usize) -> Settings {
     // On a machine with few CPUs, too.
-    Settings { spread: true, ..super::tests::settings(threads) }
+    Settings { spread: true, ..super::stream::settings(threads) }
 }
 
 /// Bytes that compress to some two thirds, with matches near and far.

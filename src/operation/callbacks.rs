@@ -10,10 +10,10 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
 use rustix::io::Errno;
 
 use crate::error::Cause;
-use crate::flow::Counters;
 use crate::observer::{Observer, Progress, Warning};
+use crate::pipeline::Counters;
+use crate::pipeline::source::Feed;
 use crate::report::EntryCounts;
-use crate::source::Feed;
 use crate::tar::Entry;
 
 /// How often progress is told.
@@ -50,7 +50,7 @@ pub(crate) trait Serve<C> {
     fn progress(&mut self, progress: &Progress);
 }
 
-pub(crate) fn open<C>(counters: Arc<Counters>, blob_size: Option<u64>) -> (Line<C>, Desk<C>) {
+pub(crate) fn channel<C>(counters: Arc<Counters>, blob_size: Option<u64>) -> (Line<C>, Desk<C>) {
     let (send, calls) = bounded(CALLS);
     let entries = Arc::new(Mutex::new(EntryCounts::default()));
     let line = Line { calls: send, entries: entries.clone() };

@@ -12,9 +12,9 @@ use std::thread::Scope;
 
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Cause, Result};
-use crate::flow::{Counters, defect};
+use crate::pipeline::source::{Ahead, Input, SourceError};
+use crate::pipeline::{Counters, defect};
 use crate::report::Compression;
-use crate::source::{Ahead, Input, SourceError};
 
 use gzip::Gzip;
 use zstd::Zstd;

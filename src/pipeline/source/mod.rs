@@ -4,7 +4,7 @@
 //! A source splits in two when it is opened: an [`Input`] that any one thread can read, and, for
 //! a read callback, a [`Feed`] that stays on the caller's thread and fills the input's buffers.
 
-mod ahead;
+mod read_ahead;
 mod region;
 
 use std::convert::Infallible;
@@ -22,7 +22,7 @@ use rustix::io::{Errno, pread, read, retry_on_intr};
 
 use crate::cancel::Cancel;
 
-pub(crate) use ahead::Ahead;
+pub(crate) use read_ahead::Ahead;
 use region::Bytes;
 pub(crate) use region::Region;
 

@@ -11,12 +11,12 @@ use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 use rustix::pipe::pipe;
 
-use super::belt::{CHUNK, POOL};
-use super::*;
-use crate::decompress::DecompressError;
 use crate::digest::Algorithm;
 use crate::error::ErrorKind;
-use crate::source::{Feed, Source};
+use crate::pipeline::decompress::DecompressError;
+use crate::pipeline::queue::{CHUNK, POOL};
+use crate::pipeline::source::{Feed, Source};
+use crate::pipeline::*;
 
 /// Text that compresses well, but not to nothing.
 fn sample(len: usize) -> Vec<u8> {

@@ -2,8 +2,8 @@
 //! Archive bytes to entries, for whoever does something with them.
 
 use crate::error::{Cause, Error, Result};
-use crate::flow::Chunk;
 use crate::limits::Limits;
+use crate::pipeline::Chunk;
 use crate::tar::{Entry, Event, Parser};
 
 /// What the entries of an archive go to, one after the other: `begin`, any number of `data`, `end`.
