@@ -32,7 +32,7 @@ impl Job<'_> {
             kind => copy_special(from.as_fd(), &at, name, stat, kind)?,
         }
         self.resolver.tree.claim(dir, name.as_bytes());
-        self.tally.copied_up += 1;
+        self.counts.copied_up += 1;
         Ok(())
     }
 }

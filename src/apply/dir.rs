@@ -49,7 +49,7 @@ impl Job<'_> {
             }
         };
         self.resolver.tree.dir_mut(id).described = true;
-        self.tally.entries.directories += 1;
+        self.counts.entries.directories += 1;
         Ok(())
     }
 
@@ -57,7 +57,7 @@ impl Job<'_> {
     pub(super) fn describe_root(&mut self, entry: &Entry) -> Result<(), Cause> {
         self.describe(entry, DirId::ROOT)?;
         self.resolver.tree.claim_dir(DirId::ROOT);
-        self.tally.entries.directories += 1;
+        self.counts.entries.directories += 1;
         Ok(())
     }
 
@@ -124,7 +124,7 @@ impl Job<'_> {
         let pending = &mut self.resolver.tree.dir_mut(id).pending;
         pending.times =
             Some(Timestamps { last_access: IMPLIED_TIME, last_modification: IMPLIED_TIME });
-        self.tally.implied_directories += 1;
+        self.counts.implied_directories += 1;
         Ok(())
     }
 
@@ -145,7 +145,7 @@ impl Job<'_> {
         self.resolver.tree.dir_mut(id).setgid = self.resolver.tree.dir(parent).setgid;
         self.resolver.tree.dir_mut(parent).pending.touched = true;
         self.inherit(id, topmost)?;
-        self.tally.implied_directories += 1;
+        self.counts.implied_directories += 1;
         Ok(())
     }
 
@@ -275,7 +275,7 @@ impl Job<'_> {
         let fd = self.resolver.parent(id)?;
         let mark = opaque_xattr(self.options.mode);
         fsetxattr(fd, mark, b"y", XattrFlags::empty()).failing_with("fsetxattr", || mark.into())?;
-        self.tally.opaque_directories += 1;
+        self.counts.opaque_directories += 1;
         Ok(())
     }
 

@@ -70,7 +70,7 @@ impl Job<'_> {
             true => CurrentFile::Expected(dir, name.as_bytes().into()),
             false => CurrentFile::Open(self.open_new(entry, dir, name)?),
         });
-        self.tally.entries.files += 1;
+        self.counts.entries.files += 1;
         Ok(())
     }
 
@@ -102,16 +102,16 @@ impl Job<'_> {
             Some(CurrentFile::Open(file)) => file,
             Some(CurrentFile::Expected(dir, name)) => {
                 let whole = at == 0 && bytes.len() as u64 == entry.size;
-                match chunk.filter(|_| whole).and_then(|chunk| chunk.stretch(bytes)) {
+                match chunk.filter(|_| whole).and_then(|chunk| chunk.slice(bytes)) {
                     Some(data) => {
-                        self.tally.file_bytes += entry.size;
+                        self.counts.file_bytes += entry.size;
                         return self.plan_file(entry, (dir, name), Some(data));
                     }
                     None => self.open_expected(entry, dir, &name)?,
                 }
             }
         };
-        self.tally.file_bytes += bytes.len() as u64;
+        self.counts.file_bytes += bytes.len() as u64;
         file.write(at, bytes)?;
         self.file = Some(CurrentFile::Open(file));
         Ok(())

@@ -22,7 +22,7 @@ impl Job<'_> {
             symlinkat(&entry.link[..], at, name.as_bytes())
         })?;
         self.set_special_attributes(entry, dir, &at, name)?;
-        self.tally.entries.symlinks += 1;
+        self.counts.entries.symlinks += 1;
         Ok(())
     }
 
@@ -46,7 +46,7 @@ impl Job<'_> {
             })?;
         }
         self.resolver.tree.claim(dir, name.as_bytes());
-        self.tally.entries.hardlinks += 1;
+        self.counts.entries.hardlinks += 1;
         Ok(())
     }
 

@@ -24,7 +24,7 @@ use crate::error::{Cause, Error, Result};
 use crate::layer::{self, Action, Names};
 use crate::observer::Warning;
 use crate::options::{Lowers, Options};
-use crate::pipeline::{Chunk, Crew};
+use crate::pipeline::{Chunk, Workers};
 use crate::report::{EntryCounts, SkipReason, Skips};
 use crate::resolve::{Component, DirId, Resolver, SafeParent, View, is, is_whiteout, stat_child};
 use crate::tar::{Entry, Kind};
@@ -84,7 +84,7 @@ impl<T> Failing<T> for Result<T, Errno> {
 
 /// What one unpack has done so far.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct Counts {
     pub(crate) entries: EntryCounts,
     pub(crate) whiteouts: u64,
     pub(crate) opaque_directories: u64,
@@ -96,7 +96,7 @@ pub(crate) struct Tally {
 }
 
 /// One layer on its way into one root. Entries come in archive order: `begin`, `data` for a file,
-/// `end`, and `pause` after those of a chunk; then `settle` and `finish`.
+/// `end`, and `pause` after those of a chunk; then `finish_planned` and `finish`.
 pub(crate) struct Job<'j> {
     options: &'j Options,
     resolver: Resolver,
@@ -112,7 +112,7 @@ pub(crate) struct Job<'j> {
     /// xattr namespaces that this file system does not support, each warned of once.
     unsupported: Vec<Vec<u8>>,
     warn: &'j mut dyn FnMut(Warning),
-    pub(crate) tally: Tally,
+    pub(crate) counts: Counts,
 }
 
 /// What was in the way of a new name.
@@ -127,22 +127,22 @@ impl<'j> Job<'j> {
         root: OwnedFd,
         options: &'j Options,
         private_umask: bool,
-        crew: Option<Crew>,
+        workers: Option<Workers>,
         warn: &'j mut dyn FnMut(Warning),
     ) -> Result<Job<'j>> {
-        let crew = crew.filter(|_| !folds_case(&root));
+        let workers = workers.filter(|_| !folds_case(&root));
         let mut job = Job {
             options,
             resolver: Resolver::new(root, options)?,
             process: Owner::of_process(),
             private_umask,
             file: None,
-            plan: crew.map(Plan::new),
+            plan: workers.map(Plan::new),
             linked_lowers: Vec::new(),
             names: Names::default(),
             unsupported: Vec::new(),
             warn,
-            tally: Tally::default(),
+            counts: Counts::default(),
         };
         job.look_at_root()?;
         Ok(job)
@@ -167,7 +167,7 @@ impl<'j> Job<'j> {
 
     /// Applies an entry up to its data.
     pub(crate) fn begin(&mut self, entry: &Entry, wanted: bool) -> Result<()> {
-        self.tally.entries.total += 1;
+        self.counts.entries.total += 1;
         let result = match wanted {
             true => self.apply(entry),
             false => {
@@ -189,8 +189,8 @@ impl<'j> Job<'j> {
 
     fn act(&mut self, entry: &Entry, action: Action<'_>) -> Result<()> {
         match action {
-            Action::Make { parent, name } => self.make_sure(parent, name)?,
-            _ => self.settle()?,
+            Action::Make { parent, name } => self.wait_if_planned(parent, name)?,
+            _ => self.finish_planned()?,
         }
         let acted = match action {
             Action::Root => self.describe_root(entry),
@@ -303,7 +303,7 @@ impl<'j> Job<'j> {
     }
 
     fn skip(&mut self, entry: &Entry, reason: SkipReason, detail: &[u8]) {
-        self.tally.skipped.add(reason, &entry.name, detail);
+        self.counts.skipped.add(reason, &entry.name, detail);
         if reason == SkipReason::XattrUnsupported {
             let namespace = detail.split(|byte| *byte == b'.').next().unwrap_or_default();
             if self.unsupported.iter().any(|known| known == namespace) {

@@ -45,8 +45,8 @@ impl Job<'_> {
         };
         self.set_special_attributes(entry, dir, &at, name)?;
         match is_device {
-            true => self.tally.entries.devices += 1,
-            false => self.tally.entries.fifos += 1,
+            true => self.counts.entries.devices += 1,
+            false => self.counts.entries.fifos += 1,
         }
         Ok(true)
     }

@@ -28,7 +28,7 @@ use super::metadata::{CREATE_BITS, Owner, set_mode, set_owner, times_of};
 use super::{ApplyError, Failing, Job};
 use crate::error::{Cause, Error, ErrorKind, Place, Result};
 use crate::options::Sync;
-use crate::pipeline::{Crew, Stretch};
+use crate::pipeline::{ChunkSlice, Workers};
 use crate::resolve::{Component, DirId, SafeParent};
 use crate::tar::Entry;
 
@@ -46,7 +46,7 @@ pub(super) struct Planned {
     mode: Option<u32>,
     times: Timestamps,
     sync: bool,
-    data: Option<Stretch>,
+    data: Option<ChunkSlice>,
     place: Place,
 }
 
@@ -79,15 +79,15 @@ impl Planned {
 
 /// What is planned, and with whom.
 pub(super) struct Plan {
-    crew: Crew,
+    workers: Workers,
     /// Not handed over yet.
     batch: Vec<Planned>,
-    /// Batches with the crew, oldest first: the hashes of their names, and whether all is made.
-    with_crew: VecDeque<(Vec<u64>, Arc<AtomicBool>)>,
+    /// Batches with the workers, oldest first: the hashes of their names, and whether all is made.
+    with_workers: VecDeque<(Vec<u64>, Arc<AtomicBool>)>,
     /// Hashes of all names that are planned. Two names of one hash only make one of them wait.
     names: HashSet<u64>,
     hashes: RandomState,
-    /// What the crew could not make: something is in the way, or there are no descriptors left.
+    /// What the workers could not make: something is in the way, or there are no descriptors left.
     returned: Arc<Mutex<Vec<Planned>>>,
     unmade: Arc<Unmade>,
     /// An error of what was planned, while another entry is being applied.
@@ -114,11 +114,11 @@ impl Unmade {
 }
 
 impl Plan {
-    pub(super) fn new(crew: Crew) -> Plan {
+    pub(super) fn new(workers: Workers) -> Plan {
         Plan {
-            crew,
+            workers,
             batch: Vec::new(),
-            with_crew: VecDeque::new(),
+            with_workers: VecDeque::new(),
             names: HashSet::new(),
             hashes: RandomState::new(),
             returned: Arc::default(),
@@ -140,7 +140,7 @@ impl Plan {
     }
 
     fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.with_crew.is_empty()
+        self.batch.is_empty() && self.with_workers.is_empty()
     }
 
     fn add(&mut self, file: Planned) {
@@ -153,13 +153,13 @@ impl Plan {
     }
 
     fn hand_over(&mut self) {
-        while let Some((names, made)) = self.with_crew.front()
+        while let Some((names, made)) = self.with_workers.front()
             && made.load(Ordering::Acquire)
         {
             for hash in names {
                 self.names.remove(hash);
             }
-            self.with_crew.pop_front();
+            self.with_workers.pop_front();
         }
         if self.batch.is_empty() {
             return;
@@ -167,9 +167,9 @@ impl Plan {
         let batch = mem::take(&mut self.batch);
         let names = batch.iter().map(|file| self.hash(file.dir, &file.name)).collect();
         let made = Arc::new(AtomicBool::new(false));
-        self.with_crew.push_back((names, made.clone()));
+        self.with_workers.push_back((names, made.clone()));
         let (returned, unmade) = (self.returned.clone(), self.unmade.clone());
-        self.crew.leave(Box::new(move || make_all(batch, &made, &returned, &unmade)));
+        self.workers.submit(Box::new(move || make_all(batch, &made, &returned, &unmade)));
     }
 }
 
@@ -201,43 +201,43 @@ fn make_all(
 impl Job<'_> {
     /// Before anything is made at `name` in the directory `parent`: waits for what is planned,
     /// unless the two cannot meet.
-    pub(super) fn make_sure(&mut self, parent: &[u8], name: Component<'_>) -> Result<()> {
+    pub(super) fn wait_if_planned(&mut self, parent: &[u8], name: Component<'_>) -> Result<()> {
         let Some(plan) = &self.plan else { return Ok(()) };
         let apart = plan.is_empty()
             || self.resolver.known(parent).is_some_and(|dir| {
                 self.resolver.tree.child(dir, name.as_bytes()).is_none()
                     && !plan.names.contains(&plan.hash(dir, name.as_bytes()))
             });
-        if apart { Ok(()) } else { self.settle() }
+        if apart { Ok(()) } else { self.finish_planned() }
     }
 
     /// The layer has failed with `error`: makes what the entries before that one left to others,
     /// so that the root holds what the report says. Returns the first of all errors.
-    pub(crate) fn wind_up(&mut self, error: Error) -> Error {
+    pub(crate) fn finish_before(&mut self, error: Error) -> Error {
         if error.kind() == ErrorKind::Cancelled {
             return error;
         }
-        match self.settle() {
-            // The crew has failed already, and `error` says with what.
+        match self.finish_planned() {
+            // The workers have failed already, and `error` says with what.
             Err(earlier) if earlier.kind() == ErrorKind::Cancelled => error,
             Err(earlier) => earlier,
             Ok(()) => error,
         }
     }
 
-    /// Takes back from the tally what was planned and not made. Only when nobody works any more.
+    /// Takes back from the counts what was planned and not made. Only when nobody works any more.
     pub(crate) fn discount_unmade(&mut self) {
         let Some(plan) = &self.plan else { return };
-        self.tally.entries.files -= plan.unmade.files.load(Ordering::Relaxed);
-        self.tally.file_bytes -= plan.unmade.bytes.load(Ordering::Relaxed);
+        self.counts.entries.files -= plan.unmade.files.load(Ordering::Relaxed);
+        self.counts.file_bytes -= plan.unmade.bytes.load(Ordering::Relaxed);
     }
 
     /// Makes all that is planned.
-    pub(crate) fn settle(&mut self) -> Result<()> {
+    pub(crate) fn finish_planned(&mut self) -> Result<()> {
         let Some(plan) = self.plan.as_mut().filter(|plan| !plan.is_empty()) else { return Ok(()) };
         plan.hand_over();
-        plan.crew.settle()?;
-        plan.with_crew.clear();
+        plan.workers.wait()?;
+        plan.with_workers.clear();
         plan.names.clear();
         plan.take_returned().into_iter().try_for_each(|file| self.make_returned(file))
     }
@@ -267,7 +267,7 @@ impl Job<'_> {
         &mut self,
         entry: &Entry,
         (dir, name): (DirId, Box<[u8]>),
-        data: Option<Stretch>,
+        data: Option<ChunkSlice>,
     ) -> Result<(), Cause> {
         let owner = self.owner(entry.uid, entry.gid)?.filter(|owner| self.must_chown(dir, *owner));
         let exact = self.private_umask && entry.mode & !CREATE_BITS == 0;
@@ -287,12 +287,12 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// The end of a chunk: its files go to the crew, and what came back is made.
+    /// The end of a chunk: its files go to the workers, and what came back is made.
     pub(crate) fn pause(&mut self) -> Result<()> {
         let Some(plan) = &mut self.plan else { return Ok(()) };
         plan.hand_over();
         match plan.has_returned() {
-            true => self.settle(),
+            true => self.finish_planned(),
             false => Ok(()),
         }
     }
@@ -301,7 +301,7 @@ impl Job<'_> {
     /// is none.
     pub(super) fn spare_descriptors(&mut self) -> bool {
         let planned = self.plan.as_ref().is_some_and(|plan| !plan.is_empty());
-        if let Err(error) = self.settle() {
+        if let Err(error) = self.finish_planned() {
             self.plan.as_mut().expect("it has failed").failure = Some(error);
             return false;
         }

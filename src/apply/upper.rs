@@ -76,10 +76,10 @@ impl Job<'_> {
     fn note_propagated(&mut self, dir: DirId, mark: &str) {
         let reason = SkipReason::PropagatedMark;
         let (path, detail) = (self.resolver.tree.path(dir), mark.as_bytes().to_vec());
-        self.tally.propagated_marks += 1;
-        self.tally.skipped.add(reason, &path, &detail);
+        self.counts.propagated_marks += 1;
+        self.counts.skipped.add(reason, &path, &detail);
         // The entry that is being applied now.
-        let entry = self.tally.entries.total.saturating_sub(1);
+        let entry = self.counts.entries.total.saturating_sub(1);
         (self.warn)(Warning { reason, entry, path, detail });
     }
 

@@ -22,7 +22,7 @@ impl Job<'_> {
         parent: &[u8],
         name: Component<'_>,
     ) -> Result<(), Cause> {
-        self.tally.whiteouts += 1;
+        self.counts.whiteouts += 1;
         let hidden = match self.find_dir_to_hide_in(parent)? {
             Some(dir) => {
                 let path = self.path(dir, name);
@@ -46,7 +46,7 @@ impl Job<'_> {
         self.refuse_whiteout_of_link_target(&path)?;
         self.resolver.tree.claim_dir(dir);
         if !self.resolver.overlay() {
-            self.tally.opaque_directories += 1;
+            self.counts.opaque_directories += 1;
             return self.delete_lower(dir);
         }
         if dir == DirId::ROOT {
@@ -151,7 +151,7 @@ impl Job<'_> {
                 }
             }
         }
-        self.tally.opaque_directories += 1;
+        self.counts.opaque_directories += 1;
         self.nothing_below(DirId::ROOT)
     }
 
@@ -159,7 +159,7 @@ impl Job<'_> {
     /// things in it, or copied from what is hidden now, is in the way and goes.
     fn nothing_below(&mut self, dir: DirId) -> Result<(), Cause> {
         // A layer may say so once for each of its entries; each time would visit all others.
-        if std::mem::replace(&mut self.resolver.tree.dir_mut(dir).settled, true) {
+        if std::mem::replace(&mut self.resolver.tree.dir_mut(dir).cleared, true) {
             return Ok(());
         }
         self.resolver.tree.dir_mut(dir).below = Below::nothing();

@@ -3,7 +3,7 @@
 
 use rustix::fs::{FileType, OFlags, Stat, major, minor, openat, readlinkat};
 
-use super::Teller;
+use super::DamageSender;
 use super::damage::DamageKind;
 use super::expected::{Described, Expected};
 use super::stack::{Below, Level, Stack, failed, is_dir, split};
@@ -19,7 +19,7 @@ pub(super) struct Comparison<'a, 't> {
     pub(super) stack: &'a mut Stack,
     pub(super) level: Level,
     pub(super) expected: Expected,
-    pub(super) teller: &'a mut Teller<'t>,
+    pub(super) damages: &'a mut DamageSender<'t>,
     /// Directories to look at: what is below them in which lower layers.
     todo: Vec<(Vec<u8>, Vec<Level>)>,
 }
@@ -29,9 +29,9 @@ impl<'a, 't> Comparison<'a, 't> {
         stack: &'a mut Stack,
         level: Level,
         expected: Expected,
-        teller: &'a mut Teller<'t>,
+        damages: &'a mut DamageSender<'t>,
     ) -> Comparison<'a, 't> {
-        Comparison { stack, level, expected, teller, todo: Vec::new() }
+        Comparison { stack, level, expected, damages, todo: Vec::new() }
     }
 
     pub(super) fn run(mut self) -> Result<()> {
@@ -53,8 +53,8 @@ impl<'a, 't> Comparison<'a, 't> {
         self.unseen()
     }
 
-    fn tell(&mut self, kind: DamageKind, path: &[u8], detail: &[u8]) -> Result<()> {
-        self.teller.tell(kind, self.stack.path(self.level), path, detail)
+    fn note(&mut self, kind: DamageKind, path: &[u8], detail: &[u8]) -> Result<()> {
+        self.damages.note(kind, self.stack.path(self.level), path, detail)
     }
 
     fn root(&mut self) -> Result<()> {
@@ -76,17 +76,17 @@ impl<'a, 't> Comparison<'a, 't> {
         });
         match expected || harmless {
             true => Ok(()),
-            false => self.tell(DamageKind::UnexpectedWhiteout, &path, b""),
+            false => self.note(DamageKind::UnexpectedWhiteout, &path, b""),
         }
     }
 
     fn name(&mut self, path: Vec<u8>, stat: &Stat, lowers: &[Level]) -> Result<()> {
         let Some(name) = self.expected.get_mut(&path) else {
-            return self.tell(DamageKind::Unexpected, &path, b"");
+            return self.note(DamageKind::Unexpected, &path, b"");
         };
         name.seen = true;
         if name.is_deleted() && !is_dir(stat) {
-            return self.tell(DamageKind::MissingWhiteout, &path, b"");
+            return self.note(DamageKind::MissingWhiteout, &path, b"");
         }
         if let Some(described) = name.described.take() {
             self.differs(&path, stat, &described)?;
@@ -107,11 +107,11 @@ impl<'a, 't> Comparison<'a, 't> {
         let marked = self.stack.is_marked(self.level, &path)?;
         if marked && !should {
             self.stack.believe_wrong(self.level, &path);
-            self.teller.wrong.marks.push((self.level, path.clone()));
-            self.tell(DamageKind::WronglyOpaque, &path, b"")?;
+            self.damages.wrong.marks.push((self.level, path.clone()));
+            self.note(DamageKind::WronglyOpaque, &path, b"")?;
             self.lost(&path, &below)?;
         } else if should && !marked {
-            self.tell(DamageKind::NotOpaque, &path, b"")?;
+            self.note(DamageKind::NotOpaque, &path, b"")?;
         }
         self.todo.push((path, if should { Vec::new() } else { below }));
         Ok(())
@@ -129,7 +129,7 @@ impl<'a, 't> Comparison<'a, 't> {
                 }
                 if own.is_none() {
                     let place = super::stack::bytes(self.stack.path(level));
-                    self.tell(DamageKind::Lost, &path, &place)?;
+                    self.note(DamageKind::Lost, &path, &place)?;
                 }
                 let merges = own.as_ref().is_none_or(is_dir) && !self.expected.is_covered(&path);
                 if is_dir(&stat)
@@ -145,20 +145,20 @@ impl<'a, 't> Comparison<'a, 't> {
 
     /// What the layer has and the directory has not.
     fn unseen(self) -> Result<()> {
-        let Comparison { stack, level, expected, teller, .. } = self;
+        let Comparison { stack, level, expected, damages, .. } = self;
         let root = stack.path(level).to_owned();
         for (path, name) in expected.iter().filter(|(_, name)| !name.seen) {
             let parent = split(path).0;
             if name.claimed {
-                teller.tell(DamageKind::Missing, &root, path, b"")?;
+                damages.note(DamageKind::Missing, &root, path, b"")?;
             } else if name.whiteout
                 && !expected.is_covered(parent)
                 && stack.below_root(level, path)? != Below::Nothing
             {
                 if stack.is_below_wrong(level, parent) {
-                    teller.wrong.whiteouts.push((level, path.clone()));
+                    damages.wrong.whiteouts.push((level, path.clone()));
                 }
-                teller.tell(DamageKind::MissingWhiteout, &root, path, b"")?;
+                damages.note(DamageKind::MissingWhiteout, &root, path, b"")?;
             }
         }
         Ok(())
@@ -173,11 +173,11 @@ impl<'a, 't> Comparison<'a, 't> {
                 .is_some_and(|target| (target.st_dev, target.st_ino) == (stat.st_dev, stat.st_ino));
             return match same {
                 true => Ok(()),
-                false => self.tell(DamageKind::Differs, path, b"no hardlink to its target"),
+                false => self.note(DamageKind::Differs, path, b"no hardlink to its target"),
             };
         }
         if FileType::from_raw_mode(stat.st_mode) != file_type(want.kind) {
-            return self.tell(DamageKind::Differs, path, b"type");
+            return self.note(DamageKind::Differs, path, b"type");
         }
         let mut differences = Vec::new();
         let mode = stat.st_mode & 0o7777;
@@ -213,7 +213,7 @@ impl<'a, 't> Comparison<'a, 't> {
         }
         match differences.is_empty() {
             true => Ok(()),
-            false => self.tell(DamageKind::Differs, path, differences.join("; ").as_bytes()),
+            false => self.note(DamageKind::Differs, path, differences.join("; ").as_bytes()),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::layer::{self, Action, Names, joined, xattrs};
 use crate::operation::entries::Sink;
 use crate::options::Mode;
-use crate::pipeline::{Chunk, Flow};
+use crate::pipeline::{Chunk, Pipeline};
 use crate::tar::{Entry, Kind, Time};
 
 /// As the kernel allows in one path.
@@ -147,7 +147,7 @@ impl Expected {
 
 /// Reads one layer into its index.
 pub(super) struct Reading<'s, 'a> {
-    pub(super) flow: Flow<'s>,
+    pub(super) pipeline: Pipeline<'s>,
     pub(super) stack: &'a mut Stack,
     pub(super) level: Level,
     pub(super) mode: Mode,
@@ -168,7 +168,7 @@ pub(super) struct Compared {
 
 impl Sink for Reading<'_, '_> {
     fn next(&mut self) -> Result<Option<Chunk>> {
-        self.flow.next()
+        self.pipeline.next()
     }
 
     fn begin(&mut self, entry: &Entry) -> Result<()> {

@@ -28,11 +28,11 @@ use crate::error::{Cause, Result};
 use crate::layer::Names;
 use crate::limits::Limits;
 use crate::observer::Progress;
-use crate::operation::callbacks::{self, Line, Serve};
+use crate::operation::callbacks::{self, CallbackSender, Handler};
 use crate::operation::entries;
 use crate::options::{Mode, Options};
 use crate::pipeline::source::{Input, Source};
-use crate::pipeline::{Counters, Flow, Settings, defect};
+use crate::pipeline::{Counters, Pipeline, Settings, defect};
 use crate::sys;
 use crate::unpack::threads;
 
@@ -124,8 +124,9 @@ pub fn audit_directories(
     let mut stack = Stack::open(&paths, options.mode())?;
     refuse_live(&stack, options)?;
     let mut tell = |damage: Damage| observer.damage(&damage).map_err(Cause::Finding);
-    let mut teller = Teller { tell: &mut tell, found: &mut found.report, wrong: &mut found.wrong };
-    suspects::run(&mut stack, &mut teller)?;
+    let mut damages =
+        DamageSender { tell: &mut tell, found: &mut found.report, wrong: &mut found.wrong };
+    suspects::run(&mut stack, &mut damages)?;
     found.report.layers = paths.len() as u64;
     found.finish(&mut stack, options, begin)
 }
@@ -185,14 +186,14 @@ struct Wrong {
 }
 
 /// Where findings go to.
-struct Teller<'t> {
+struct DamageSender<'t> {
     tell: &'t mut dyn FnMut(Damage) -> Result<(), Cause>,
     found: &'t mut AuditReport,
     wrong: &'t mut Wrong,
 }
 
-impl Teller<'_> {
-    fn tell(
+impl DamageSender<'_> {
+    fn note(
         &mut self,
         kind: DamageKind,
         directory: &Path,
@@ -216,17 +217,17 @@ fn audit_layer(
 ) -> Result<Stack> {
     let reading = options.for_reading();
     reading.check_scan()?;
-    let (input, feed) = source.open(reading.cancel.as_ref())?;
+    let (input, read_callback) = source.open(reading.cancel.as_ref())?;
     let counters = Arc::new(Counters::default());
-    let (line, desk) = callbacks::channel(counters.clone(), input.size());
+    let (callbacks, server) = callbacks::channel(counters.clone(), input.size());
     let mut caller = Caller { observer, failed: None };
     let result = thread::scope(|scope| {
-        let run = Run { options: &reading, counters, line };
+        let run = Run { options: &reading, counters, callbacks };
         let worker = sys::spawn(scope, "ocilayer-audit", move || {
             run.layer(scope, input, stack, level, found)
         })
         .map_err(Cause::Thread)?;
-        desk.serve(&mut caller, feed);
+        server.serve(&mut caller, read_callback);
         worker.join().unwrap_or_else(|panic| Err(defect(panic)))
     });
     match caller.failed {
@@ -242,7 +243,7 @@ struct Caller<'o> {
     failed: Option<Errno>,
 }
 
-impl Serve<Damage> for Caller<'_> {
+impl Handler<Damage> for Caller<'_> {
     fn call(&mut self, damage: Damage) -> ControlFlow<()> {
         match self.observer.damage(&damage) {
             Ok(()) => ControlFlow::Continue(()),
@@ -260,7 +261,7 @@ impl Serve<Damage> for Caller<'_> {
 struct Run<'r> {
     options: &'r Options,
     counters: Arc<Counters>,
-    line: Line<Damage>,
+    callbacks: CallbackSender<Damage>,
 }
 
 impl<'r> Run<'r> {
@@ -273,9 +274,9 @@ impl<'r> Run<'r> {
         found: &mut Found,
     ) -> Result<Stack> {
         let settings = Settings::new(self.options, threads(self.options));
-        let flow = Flow::start(scope, input, &settings, self.counters.clone())?;
+        let pipeline = Pipeline::start(scope, input, &settings, self.counters.clone())?;
         let mut reading = Reading {
-            flow,
+            pipeline,
             stack: &mut stack,
             level,
             mode: self.options.mode,
@@ -285,18 +286,18 @@ impl<'r> Run<'r> {
             parent: None,
         };
         let read = entries::read(&self.options.limits, &mut reading);
-        let Reading { flow, expected, .. } = reading;
+        let Reading { pipeline, expected, .. } = reading;
         match read {
-            Ok(()) => flow.finish().map(drop)?,
+            Ok(()) => pipeline.finish().map(drop)?,
             Err(error) => {
-                flow.abandon();
+                pipeline.abandon();
                 return Err(error);
             }
         }
-        let mut tell = |damage| self.line.call(damage);
-        let mut teller =
-            Teller { tell: &mut tell, found: &mut found.report, wrong: &mut found.wrong };
-        Comparison::new(&mut stack, level, expected, &mut teller).run()?;
+        let mut tell = |damage| self.callbacks.call(damage);
+        let mut damages =
+            DamageSender { tell: &mut tell, found: &mut found.report, wrong: &mut found.wrong };
+        Comparison::new(&mut stack, level, expected, &mut damages).run()?;
         Ok(stack)
     }
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Layers' directories without the layers: marks that repeat one of a lower layer.
 
-use super::Teller;
+use super::DamageSender;
 use super::damage::DamageKind;
 use super::stack::{Stack, bytes, is_dir};
 use crate::error::Result;
 use crate::layer::joined;
 
-pub(super) fn run(stack: &mut Stack, teller: &mut Teller<'_>) -> Result<()> {
+pub(super) fn run(stack: &mut Stack, damages: &mut DamageSender<'_>) -> Result<()> {
     for level in 1..stack.len() {
         let mut todo = vec![Vec::new()];
         while let Some(dir) = todo.pop() {
@@ -19,9 +19,9 @@ pub(super) fn run(stack: &mut Stack, teller: &mut Teller<'_>) -> Result<()> {
                 if stack.is_marked(level, &path)? {
                     for lower in (0..level).rev() {
                         if stack.is_marked(lower, &path)? {
-                            teller.wrong.marks.push((level, path.clone()));
+                            damages.wrong.marks.push((level, path.clone()));
                             let place = bytes(stack.path(lower));
-                            teller.tell(DamageKind::Suspect, stack.path(level), &path, &place)?;
+                            damages.note(DamageKind::Suspect, stack.path(level), &path, &place)?;
                             break;
                         }
                     }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::error::Cause;
 use crate::observer::{Observer, Progress, Warning};
 use crate::pipeline::Counters;
-use crate::pipeline::source::Feed;
+use crate::pipeline::source::ReadCallback;
 use crate::report::EntryCounts;
 use crate::tar::Entry;
 
@@ -28,14 +28,14 @@ pub(crate) enum Call {
     Warning(Warning),
 }
 
-/// A worker's line to the desk. The desk closes when it is dropped.
-pub(crate) struct Line<C> {
+/// A worker's way to the caller's callbacks. Dropping it ends the server.
+pub(crate) struct CallbackSender<C> {
     calls: Sender<C>,
     entries: Arc<Mutex<EntryCounts>>,
 }
 
 /// What the calling thread needs to serve.
-pub(crate) struct Desk<C> {
+pub(crate) struct CallbackServer<C> {
     calls: Receiver<C>,
     entries: Arc<Mutex<EntryCounts>>,
     counters: Arc<Counters>,
@@ -43,28 +43,31 @@ pub(crate) struct Desk<C> {
 }
 
 /// The caller's callbacks.
-pub(crate) trait Serve<C> {
-    /// Break hangs up: the worker's next call fails.
+pub(crate) trait Handler<C> {
+    /// Break ends the server: the worker's next call fails.
     fn call(&mut self, call: C) -> ControlFlow<()>;
 
     fn progress(&mut self, progress: &Progress);
 }
 
-pub(crate) fn channel<C>(counters: Arc<Counters>, blob_size: Option<u64>) -> (Line<C>, Desk<C>) {
+pub(crate) fn channel<C>(
+    counters: Arc<Counters>,
+    blob_size: Option<u64>,
+) -> (CallbackSender<C>, CallbackServer<C>) {
     let (send, calls) = bounded(CALLS);
     let entries = Arc::new(Mutex::new(EntryCounts::default()));
-    let line = Line { calls: send, entries: entries.clone() };
-    (line, Desk { calls, entries, counters, blob_size })
+    let sender = CallbackSender { calls: send, entries: entries.clone() };
+    (sender, CallbackServer { calls, entries, counters, blob_size })
 }
 
-impl<C> Line<C> {
-    /// Fails once the desk has hung up.
+impl<C> CallbackSender<C> {
+    /// Fails once the server has ended.
     pub(crate) fn call(&self, call: C) -> Result<(), Cause> {
         self.calls.send(call).map_err(|_| Cause::Cancelled)
     }
 
-    /// Whether nobody serves any more. The desk has the other half of what they share.
-    pub(crate) fn is_cut(&self) -> bool {
+    /// Whether nobody serves any more. The server has the other half of what they share.
+    pub(crate) fn is_disconnected(&self) -> bool {
         Arc::strong_count(&self.entries) == 1
     }
 
@@ -74,11 +77,11 @@ impl<C> Line<C> {
     }
 }
 
-impl Line<Call> {
+impl CallbackSender<Call> {
     /// Asks the caller's filter.
     pub(crate) fn wants(&self, entry: &Entry) -> Result<bool, Cause> {
         let (reply, answer) = bounded(1);
-        // The desk is gone only when a callback panicked: that is on its way to the caller.
+        // The server is gone only when a callback panicked: that is on its way to the caller.
         self.call(Call::Filter(Box::new(entry.clone()), reply))?;
         answer.recv().map_err(|_| Cause::Cancelled)?.map_err(Cause::Filter)
     }
@@ -89,9 +92,9 @@ impl Line<Call> {
 }
 
 /// Serves unpack's worker.
-pub(crate) struct Watched<'o>(pub(crate) &'o mut dyn Observer);
+pub(crate) struct Observed<'o>(pub(crate) &'o mut dyn Observer);
 
-impl Serve<Call> for Watched<'_> {
+impl Handler<Call> for Observed<'_> {
     fn call(&mut self, call: Call) -> ControlFlow<()> {
         match call {
             Call::Filter(entry, reply) => {
@@ -107,22 +110,26 @@ impl Serve<Call> for Watched<'_> {
     }
 }
 
-impl<C> Desk<C> {
-    /// Serves until one of the two has hung up.
-    pub(crate) fn serve(self, caller: &mut dyn Serve<C>, mut feed: Option<Feed<'_>>) {
+impl<C> CallbackServer<C> {
+    /// Serves until one of the two has ended.
+    pub(crate) fn serve(
+        self,
+        caller: &mut dyn Handler<C>,
+        mut read_callback: Option<ReadCallback<'_>>,
+    ) {
         let nothing = never();
         let ticks = tick(TICK);
         loop {
-            let wanted = feed.as_ref().map_or(&nothing, Feed::wanted).clone();
+            let wanted = read_callback.as_ref().map_or(&nothing, ReadCallback::wanted).clone();
             select! {
                 recv(self.calls) -> call => match call {
                     Ok(call) => if caller.call(call).is_break() { return },
                     Err(_) => break,
                 },
-                recv(wanted) -> buffer => match (buffer, &mut feed) {
-                    (Ok(buffer), Some(feed)) => feed.serve(buffer),
+                recv(wanted) -> buffer => match (buffer, &mut read_callback) {
+                    (Ok(buffer), Some(read_callback)) => read_callback.serve(buffer),
                     // The source was read to its end, or nobody reads it any more.
-                    _ => feed = None,
+                    _ => read_callback = None,
                 },
                 recv(ticks) -> _ => caller.progress(&self.progress()),
             }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The conveyor of archive bytes: source, decompressor and digests on one side, the reader of the
+//! From a blob to archive bytes: source, decompressor and digests on one side, the reader of the
 //! archive on the other.
 //!
-//! With one thread, [`Flow::next`] does all the work. With more, a thread of its own decompresses
-//! into buffers from a bounded pool, and `next` takes them off the [`Belt`]; further threads help
+//! With one thread, [`Pipeline::next`] does all the work. With more, a thread of its own decompresses
+//! into buffers from a bounded pool, and `next` takes them off the [`Queue`]; further threads help
 //! with what the reader leaves to others. Who waits, and who works meanwhile:
 //!
 //! - Decompression always belongs to that thread. So do reading the source and the blob's digest,
 //!   unless one thread more reads a file ahead: gzip if that digest is wanted, gzip and zstd if the
 //!   caller allows more than two threads.
 //! - The archive's digest must be made in order, but by whom does not matter. Every chunk goes to
-//!   the reader at once and also waits in line for hashing. The decompressor hashes when it has no
+//!   the reader at once and is also queued for hashing. The decompressor hashes when it has no
 //!   free buffer or nothing to decompress, the reader hashes when it has no chunk: whichever is
-//!   ahead works for the other, and after the stream's end whoever comes first drains the line.
+//!   ahead works for the other, and after the stream's end whoever comes first hashes what is left.
 //! - So the decompressor waits only when nothing is left to hash and every buffer is with the
 //!   reader, and the reader waits only when there is neither a chunk nor anything to hash. Buffers
 //!   that only wait for hashing can never stop both. The reader must not keep the whole pool to
@@ -42,14 +42,14 @@ use crate::error::{Cause, Error, Result};
 use crate::limits::{LimitExceeded, Limits, RATIO_FLOOR};
 use crate::options::{Expect, Options};
 use crate::pipeline::decompress::Decoder;
-use crate::pipeline::source::{Input, SourceError, Stopper};
+use crate::pipeline::source::{Input, SourceError, StopHandle};
 use crate::report::Compression;
 use crate::sys;
 
-use queue::Belt;
-pub(crate) use queue::{Chunk, Stretch, Work};
+use queue::Queue;
+pub(crate) use queue::{Chunk, ChunkSlice, Task};
 
-/// What a flow needs to know of the options.
+/// What a pipeline needs to know of the options.
 #[derive(Clone)]
 pub(crate) struct Settings {
     /// Not 0: that was resolved before.
@@ -60,15 +60,15 @@ pub(crate) struct Settings {
     skip_blob_digest: bool,
     pub(crate) cancel: Option<Cancel>,
     /// The reader leaves work to others, so that more than two threads are of use.
-    pub(crate) crew: bool,
+    pub(crate) workers: bool,
     /// A stream that several threads can decompress is decompressed by as many more.
-    spread: bool,
+    parallel_decode: bool,
     /// [`RATIO_FLOOR`], but for tests.
     ratio_floor: u64,
 }
 
 /// With fewer threads or CPUs, to begin in the middle of a stream costs more than it gains.
-const SPREAD_FROM: usize = 4;
+const PARALLEL_DECODE_FROM: usize = 4;
 
 impl Settings {
     pub(crate) fn new(options: &Options, threads: usize) -> Settings {
@@ -78,15 +78,15 @@ impl Settings {
             expect: options.expect.clone(),
             skip_blob_digest: options.skip_blob_digest,
             cancel: options.cancel.clone(),
-            crew: false,
-            spread: threads >= SPREAD_FROM
-                && available_parallelism().is_ok_and(|cpus| cpus.get() >= SPREAD_FROM),
+            workers: false,
+            parallel_decode: threads >= PARALLEL_DECODE_FROM
+                && available_parallelism().is_ok_and(|cpus| cpus.get() >= PARALLEL_DECODE_FROM),
             ratio_floor: RATIO_FLOOR,
         }
     }
 }
 
-/// How far a flow has come, for whoever shows it.
+/// How far a pipeline has come, for whoever shows it.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     /// Bytes of the blob that went into the decompressor.
@@ -137,98 +137,100 @@ pub(crate) struct Amounts {
 }
 
 /// The reader's end. Dropping it stops the decompressor.
-pub(crate) struct Flow<'scope> {
+pub(crate) struct Pipeline<'scope> {
     engine: Engine<'scope>,
-    belt: Arc<Belt>,
+    queue: Arc<Queue>,
     counters: Arc<Counters>,
     cancel: Option<Cancel>,
 }
 
 enum Engine<'scope> {
     /// Everything happens in `next`.
-    Inline { press: Box<Press<'scope>>, ended: bool },
+    Inline { decompressor: Box<Decompressor<'scope>>, ended: bool },
     Thread {
-        worker: ScopedJoinHandle<'scope, Pressed>,
-        helpers: Vec<ScopedJoinHandle<'scope, ()>>,
-        stop: Stop,
+        worker: ScopedJoinHandle<'scope, Decompressed>,
+        workers: Vec<ScopedJoinHandle<'scope, ()>>,
+        stop: StopOnDrop,
     },
 }
 
-/// The threads of a flow, for a reader that leaves work to them.
-pub(crate) struct Crew(Arc<Belt>);
+/// The threads of a pipeline, for a reader that leaves work to them.
+pub(crate) struct Workers(Arc<Queue>);
 
-impl Crew {
-    /// Has somebody do it, sooner or later. Its first error comes out of [`Flow::next`] or
-    /// [`settle`](Crew::settle), and what nobody has begun by then is dropped.
-    pub(crate) fn leave(&self, work: Work) {
-        self.0.leave(work);
+impl Workers {
+    /// Has somebody do it, sooner or later. Its first error comes out of [`Pipeline::next`] or
+    /// [`wait`](Workers::wait), and what nobody has begun by then is dropped.
+    pub(crate) fn submit(&self, task: Task) {
+        self.0.submit(task);
     }
 
     /// Waits until all is done that was left so far, and does its part of it.
-    pub(crate) fn settle(&self) -> Result<()> {
-        self.0.settle()
+    pub(crate) fn wait(&self) -> Result<()> {
+        self.0.wait_for_tasks()
     }
 
-    /// How long it took so far, but for what was done in [`settle`](Crew::settle).
+    /// How long it took so far, but for what was done in [`wait`](Workers::wait).
     pub(crate) fn time(&self) -> Duration {
-        self.0.work_time()
+        self.0.task_time()
     }
 }
 
-impl<'scope> Flow<'scope> {
+impl<'scope> Pipeline<'scope> {
     pub(crate) fn start(
         scope: &'scope Scope<'scope, '_>,
         mut input: Input<'scope>,
         settings: &Settings,
         counters: Arc<Counters>,
-    ) -> Result<Flow<'scope>> {
-        let belt = Belt::new(Hasher::towards(settings.expect.diff_id.as_ref()));
+    ) -> Result<Pipeline<'scope>> {
+        let queue = Queue::new(Hasher::towards(settings.expect.diff_id.as_ref()));
         let engine = if settings.threads == 1 {
-            let press = Box::new(Press::new(input, settings, counters.clone()));
-            Engine::Inline { press, ended: false }
+            let decompressor = Box::new(Decompressor::new(input, settings, counters.clone()));
+            Engine::Inline { decompressor, ended: false }
         } else {
             let refused = |errno| Error::from(SourceError::Start(errno));
             let no_thread = |error| refused(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN));
-            let stop = Stop { belt: belt.clone(), _input: input.stopper().map_err(refused)? };
-            let press = Press::new(input, settings, counters.clone());
-            let moving = belt.clone();
-            let worker = sys::spawn(scope, "ocilayer-inflate", move || press.run(&moving, scope))
-                .map_err(no_thread)?;
-            let mut helpers = Vec::new();
+            let stop =
+                StopOnDrop { queue: queue.clone(), _input: input.stop_handle().map_err(refused)? };
+            let decompressor = Decompressor::new(input, settings, counters.clone());
+            let moving = queue.clone();
+            let worker =
+                sys::spawn(scope, "ocilayer-decomp", move || decompressor.run(&moving, scope))
+                    .map_err(no_thread)?;
+            let mut workers = Vec::new();
             // Beside the reader and the decompressor.
-            for _ in 2..if settings.crew { settings.threads } else { 0 } {
-                let belt = belt.clone();
-                let helper = sys::spawn(scope, "ocilayer-help", move || belt.help());
-                helpers.push(helper.map_err(no_thread)?);
+            for _ in 2..if settings.workers { settings.threads } else { 0 } {
+                let queue = queue.clone();
+                let worker = sys::spawn(scope, "ocilayer-worker", move || queue.work());
+                workers.push(worker.map_err(no_thread)?);
             }
-            Engine::Thread { worker, helpers, stop }
+            Engine::Thread { worker, workers, stop }
         };
-        Ok(Flow { engine, belt, counters, cancel: settings.cancel.clone() })
+        Ok(Pipeline { engine, queue, counters, cancel: settings.cancel.clone() })
     }
 
     /// Whom the reader can leave work to; none where it is alone.
-    pub(crate) fn crew(&self) -> Option<Crew> {
+    pub(crate) fn workers(&self) -> Option<Workers> {
         match self.engine {
             Engine::Inline { .. } => None,
-            Engine::Thread { .. } => Some(Crew(self.belt.clone())),
+            Engine::Thread { .. } => Some(Workers(self.queue.clone())),
         }
     }
 
     /// The next bytes of the archive; none at the end of the uncompressed stream. Every chunk
     /// but the last is [`CHUNK`] long.
     ///
-    /// After an error there is nothing more to be had: [`abandon`](Flow::abandon) it.
+    /// After an error there is nothing more to be had: [`abandon`](Pipeline::abandon) it.
     pub(crate) fn next(&mut self) -> Result<Option<Chunk>> {
         if self.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
             return Err(Cause::Cancelled.into());
         }
         match &mut self.engine {
-            Engine::Thread { .. } => self.belt.take(),
+            Engine::Thread { .. } => self.queue.take(),
             Engine::Inline { ended: true, .. } => Ok(None),
-            Engine::Inline { press, ended } => {
-                let chunk = press.press(&self.belt, self.belt.buffer_now())?;
+            Engine::Inline { decompressor, ended } => {
+                let chunk = decompressor.next_chunk(&self.queue, self.queue.buffer_now())?;
                 match &chunk {
-                    Some(chunk) => self.belt.hash_here(chunk),
+                    Some(chunk) => self.queue.hash_here(chunk),
                     None => *ended = true,
                 }
                 Ok(chunk)
@@ -239,35 +241,35 @@ impl<'scope> Flow<'scope> {
     /// Drains what is left of the stream, so that both digests are of the whole.
     pub(crate) fn finish(mut self) -> Result<Summary> {
         while self.next()?.is_some() {}
-        let Flow { engine, belt, counters, .. } = self;
-        let (diff_id, digest) = belt.finish();
-        let pressed = match engine {
-            Engine::Inline { press, .. } => press.pressed(),
-            Engine::Thread { worker, helpers, stop } => {
+        let Pipeline { engine, queue, counters, .. } = self;
+        let (diff_id, digest) = queue.finish();
+        let decompressed = match engine {
+            Engine::Inline { decompressor, .. } => decompressor.outcome(),
+            Engine::Thread { worker, workers, stop } => {
                 drop(stop);
-                helpers.into_iter().try_for_each(|helper| helper.join().map_err(defect))?;
+                workers.into_iter().try_for_each(|worker| worker.join().map_err(defect))?;
                 worker.join().map_err(defect)?
             }
         };
         // A blob that is not compressed is the archive.
-        let plain = pressed.compression == Compression::None;
-        let blob_digest = pressed.blob_digest?.or_else(|| plain.then(|| diff_id.clone()));
-        let amounts = counters.amounts(pressed.compression, pressed.time, digest);
+        let plain = decompressed.compression == Compression::None;
+        let blob_digest = decompressed.blob_digest?.or_else(|| plain.then(|| diff_id.clone()));
+        let amounts = counters.amounts(decompressed.compression, decompressed.time, digest);
         Ok(Summary { blob_digest, diff_id, amounts })
     }
 
     /// Stops early, also where the decompressor waits for its source, and tells how far it came.
     pub(crate) fn abandon(self) -> Amounts {
-        let Flow { engine, belt, counters, .. } = self;
-        let pressed = match engine {
-            Engine::Inline { press, .. } => press.pressed(),
-            Engine::Thread { worker, helpers, stop } => {
+        let Pipeline { engine, queue, counters, .. } = self;
+        let decompressed = match engine {
+            Engine::Inline { decompressor, .. } => decompressor.outcome(),
+            Engine::Thread { worker, workers, stop } => {
                 drop(stop);
-                helpers.into_iter().for_each(|helper| drop(helper.join()));
-                worker.join().unwrap_or_else(Pressed::nothing)
+                workers.into_iter().for_each(|worker| drop(worker.join()));
+                worker.join().unwrap_or_else(Decompressed::nothing)
             }
         };
-        counters.amounts(pressed.compression, pressed.time, belt.digest_time())
+        counters.amounts(decompressed.compression, decompressed.time, queue.digest_time())
     }
 }
 
@@ -289,131 +291,136 @@ impl Counters {
 }
 
 /// Ends all threads, when dropped.
-struct Stop {
-    belt: Arc<Belt>,
-    _input: Stopper,
+struct StopOnDrop {
+    queue: Arc<Queue>,
+    _input: StopHandle,
 }
 
-impl Drop for Stop {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        self.belt.stop();
+        self.queue.stop();
     }
 }
 
-/// What presses the blob into chunks, on whichever thread.
-struct Press<'a> {
+/// Decompresses the blob into chunks, on whichever thread.
+struct Decompressor<'a> {
     decoder: Decoder<'a>,
-    gauge: Gauge,
-    /// Of the whole flow.
+    output_limits: OutputLimits,
+    /// Of the whole pipeline.
     threads: usize,
-    /// Whether as many may decompress, if the stream can be spread.
-    spread: bool,
+    /// Whether as many may decompress, if the stream allows it.
+    parallel_decode: bool,
     time: Duration,
 }
 
 /// Counts archive bytes, and holds them against the limits.
-struct Gauge {
+struct OutputLimits {
     counters: Arc<Counters>,
     limits: Limits,
     ratio_floor: u64,
 }
 
-/// What is left when the press has stopped.
-struct Pressed {
+/// What is left when the decompressor has stopped.
+struct Decompressed {
     /// None where it is the archive's, or was to be skipped.
     blob_digest: Result<Option<Digest>>,
     compression: Compression,
     time: Duration,
 }
 
-impl Pressed {
-    fn nothing(panic: Box<dyn Any + Send>) -> Pressed {
+impl Decompressed {
+    fn nothing(panic: Box<dyn Any + Send>) -> Decompressed {
         let compression = Compression::default();
-        Pressed { blob_digest: Err(defect(panic)), compression, time: Duration::ZERO }
+        Decompressed { blob_digest: Err(defect(panic)), compression, time: Duration::ZERO }
     }
 }
 
-impl<'a> Press<'a> {
-    fn new(input: Input<'a>, settings: &Settings, counters: Arc<Counters>) -> Press<'a> {
+impl<'a> Decompressor<'a> {
+    fn new(input: Input<'a>, settings: &Settings, counters: Arc<Counters>) -> Decompressor<'a> {
         let expected = settings.expect.blob.as_ref();
         let wanted = expected.is_some() || !settings.skip_blob_digest;
         let blob = wanted.then(|| Hasher::towards(expected));
         let archive = Hasher::towards(settings.expect.diff_id.as_ref()).algorithm();
         let window_log = settings.limits.zstd_window_log;
-        Press {
+        Decompressor {
             decoder: Decoder::new(input, blob, archive, window_log, counters.clone()),
-            gauge: Gauge { counters, limits: settings.limits, ratio_floor: settings.ratio_floor },
+            output_limits: OutputLimits {
+                counters,
+                limits: settings.limits,
+                ratio_floor: settings.ratio_floor,
+            },
             threads: settings.threads,
-            spread: settings.spread,
+            parallel_decode: settings.parallel_decode,
             time: Duration::ZERO,
         }
     }
 
     /// The decompressor's thread, to the end of the stream, an error or a stop.
-    fn run(mut self, belt: &Arc<Belt>, scope: &'a Scope<'a, '_>) -> Pressed {
+    fn run(mut self, queue: &Arc<Queue>, scope: &'a Scope<'a, '_>) -> Decompressed {
         // Unwind safe: after a panic only the time and the compression are looked at.
         let end = catch_unwind(AssertUnwindSafe(|| {
-            match self.spread && self.decoder.can_be_spread()? {
-                true => self.press_with_others(belt),
-                false => self.press_alone(belt, scope),
+            match self.parallel_decode && self.decoder.can_decode_in_parallel()? {
+                true => self.run_parallel(queue),
+                false => self.run_alone(queue, scope),
             }
         }));
-        belt.end(end.unwrap_or_else(|panic| Err(defect(panic))));
-        belt.help();
-        self.pressed()
+        queue.end(end.unwrap_or_else(|panic| Err(defect(panic))));
+        queue.work();
+        self.outcome()
     }
 
-    fn press_alone(&mut self, belt: &Arc<Belt>, scope: &'a Scope<'a, '_>) -> Result<()> {
+    fn run_alone(&mut self, queue: &Arc<Queue>, scope: &'a Scope<'a, '_>) -> Result<()> {
         self.decoder.read_ahead(scope, self.threads)?;
-        while let Some(buffer) = belt.buffer() {
-            match self.press(belt, buffer)? {
-                Some(chunk) => belt.put(chunk),
+        while let Some(buffer) = queue.buffer() {
+            match self.next_chunk(queue, buffer)? {
+                Some(chunk) => queue.put(chunk),
                 None => break,
             }
             if self.decoder.compression() == Compression::None {
                 // Reading costs so little that this thread would fill the pool at once, and hash
                 // what its cache has lost by then.
-                belt.hash_next();
+                queue.hash_next();
             }
         }
         Ok(())
     }
 
-    /// The same, with threads of the decoder's own; this one puts on the belt what they make.
-    fn press_with_others(&mut self, belt: &Arc<Belt>) -> Result<()> {
+    /// The same, with threads of the decoder's own; this one puts on the queue what they make.
+    fn run_parallel(&mut self, queue: &Arc<Queue>) -> Result<()> {
         let begin = Instant::now();
-        let mut filling = Filling { belt, gauge: &self.gauge, buffer: None, filled: 0 };
+        let mut writer =
+            ChunkWriter { queue, output_limits: &self.output_limits, buffer: None, filled: 0 };
         // What is not decompression: waiting for a buffer, and helping others meanwhile.
         let mut elsewhere = Duration::ZERO;
-        let end = self.decoder.spread(self.threads, &mut |bytes| {
+        let end = self.decoder.decode_in_parallel(self.threads, &mut |bytes| {
             let begin = Instant::now();
-            let taken = filling.take(bytes);
+            let taken = writer.take(bytes);
             elsewhere += begin.elapsed();
             taken
         });
         self.time += begin.elapsed().saturating_sub(elsewhere);
-        end.and_then(|()| filling.end())
+        end.and_then(|()| writer.end())
     }
 
     /// One chunk; none at the stream's end.
-    fn press(&mut self, belt: &Arc<Belt>, mut buffer: Box<[u8]>) -> Result<Option<Chunk>> {
+    fn next_chunk(&mut self, queue: &Arc<Queue>, mut buffer: Box<[u8]>) -> Result<Option<Chunk>> {
         let begin = Instant::now();
         let filled = self.decoder.fill(&mut buffer);
         self.time += begin.elapsed();
         let len = filled?;
-        self.gauge.pass(len)?;
+        self.output_limits.pass(len)?;
         // Made in any case: it is what brings the buffer back.
-        let chunk = Chunk::new(belt, buffer, len);
+        let chunk = Chunk::new(queue, buffer, len);
         Ok((len > 0).then_some(chunk))
     }
 
-    fn pressed(self) -> Pressed {
+    fn outcome(self) -> Decompressed {
         let compression = self.decoder.compression();
-        Pressed { blob_digest: self.decoder.finish(), compression, time: self.time }
+        Decompressed { blob_digest: self.decoder.finish(), compression, time: self.time }
     }
 }
 
-impl Gauge {
+impl OutputLimits {
     fn pass(&self, len: usize) -> Result<(), LimitExceeded> {
         let layer = self.counters.layer_bytes.load(Ordering::Relaxed) + len as u64;
         self.counters.layer_bytes.store(layer, Ordering::Relaxed);
@@ -429,18 +436,18 @@ impl Gauge {
 }
 
 /// Archive bytes that come in any pieces, on their way into chunks.
-struct Filling<'b> {
-    belt: &'b Arc<Belt>,
-    gauge: &'b Gauge,
+struct ChunkWriter<'b> {
+    queue: &'b Arc<Queue>,
+    output_limits: &'b OutputLimits,
     buffer: Option<Box<[u8]>>,
     filled: usize,
 }
 
-impl Filling<'_> {
-    /// Break: the belt was stopped.
+impl ChunkWriter<'_> {
+    /// Break: the queue was stopped.
     fn take(&mut self, mut bytes: &[u8]) -> Result<ControlFlow<()>> {
         while !bytes.is_empty() {
-            let Some(mut buffer) = self.buffer.take().or_else(|| self.belt.buffer()) else {
+            let Some(mut buffer) = self.buffer.take().or_else(|| self.queue.buffer()) else {
                 return Ok(ControlFlow::Break(()));
             };
             let room = &mut buffer[self.filled..];
@@ -463,8 +470,8 @@ impl Filling<'_> {
 
     fn put(&mut self, buffer: Box<[u8]>) -> Result<()> {
         let len = std::mem::take(&mut self.filled);
-        self.gauge.pass(len)?;
-        self.belt.put(Chunk::new(self.belt, buffer, len));
+        self.output_limits.pass(len)?;
+        self.queue.put(Chunk::new(self.queue, buffer, len));
         Ok(())
     }
 }

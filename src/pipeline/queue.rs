@@ -30,7 +30,7 @@ pub(crate) const POOL: usize = if cfg!(all(test, shuttle)) { 3 } else { 16 };
 pub(crate) struct Chunk(Arc<Piece>);
 
 /// A part of a chunk, which it keeps.
-pub(crate) struct Stretch {
+pub(crate) struct ChunkSlice {
     chunk: Chunk,
     range: Range<usize>,
 }
@@ -38,24 +38,24 @@ pub(crate) struct Stretch {
 struct Piece {
     buffer: Box<[u8]>,
     len: usize,
-    /// Weak: the belt's queues hold chunks, and the two would keep each other alive.
-    belt: Weak<Belt>,
+    /// Weak: the queue holds chunks, and the two would keep each other alive.
+    queue: Weak<Queue>,
 }
 
 impl Chunk {
-    pub(super) fn new(belt: &Arc<Belt>, buffer: Box<[u8]>, len: usize) -> Chunk {
-        Chunk(Arc::new(Piece { buffer, len, belt: Arc::downgrade(belt) }))
+    pub(super) fn new(queue: &Arc<Queue>, buffer: Box<[u8]>, len: usize) -> Chunk {
+        Chunk(Arc::new(Piece { buffer, len, queue: Arc::downgrade(queue) }))
     }
 
     /// Keeps `part`; none if it is not a part of this chunk.
-    pub(crate) fn stretch(&self, part: &[u8]) -> Option<Stretch> {
+    pub(crate) fn slice(&self, part: &[u8]) -> Option<ChunkSlice> {
         let begin = part.as_ptr().addr().checked_sub(self.as_ptr().addr())?;
         let range = begin..begin.checked_add(part.len())?;
-        (range.end <= self.len()).then(|| Stretch { chunk: self.clone(), range })
+        (range.end <= self.len()).then(|| ChunkSlice { chunk: self.clone(), range })
     }
 }
 
-impl Deref for Stretch {
+impl Deref for ChunkSlice {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -73,25 +73,25 @@ impl Deref for Chunk {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        if let Some(belt) = self.belt.upgrade() {
-            belt.give_back(std::mem::take(&mut self.buffer));
+        if let Some(queue) = self.queue.upgrade() {
+            queue.give_back(std::mem::take(&mut self.buffer));
         }
     }
 }
 
 /// Something that the reader leaves to whoever is idle.
-pub(crate) type Work = Box<dyn FnOnce() -> Result<()> + Send>;
+pub(crate) type Task = Box<dyn FnOnce() -> Result<()> + Send>;
 
-/// What the decompressor, the reader and the helpers share. No chunk is dropped under its lock:
+/// What the decompressor, the reader and the workers share. No chunk is dropped under its lock:
 /// that takes the lock again.
-pub(super) struct Belt {
+pub(super) struct Queue {
     state: Mutex<State>,
     /// The reader waits here, for a chunk, the end, or something to do.
     reader: Condvar,
     /// The decompressor waits here, for a buffer, a stop, or something to do.
-    press: Condvar,
+    decompressor: Condvar,
     /// Helpers wait here, for something to do or the end of it all.
-    helpers: Condvar,
+    workers: Condvar,
 }
 
 struct State {
@@ -104,11 +104,11 @@ struct State {
     hasher: Option<Box<Hasher>>,
     digest_time: Duration,
     /// What the reader leaves to others, and how many are at it.
-    works: VecDeque<Work>,
+    tasks: VecDeque<Task>,
     working: usize,
-    work_time: Duration,
+    task_time: Duration,
     /// The first error of that work, until the reader takes it.
-    work_failure: Option<Error>,
+    task_failure: Option<Error>,
     /// Whether the stream has ended, and its error until the reader takes it.
     ended: bool,
     failure: Option<Error>,
@@ -120,36 +120,36 @@ struct State {
 #[derive(Default)]
 struct Asleep {
     reader: bool,
-    press: bool,
-    helpers: usize,
+    decompressor: bool,
+    workers: usize,
 }
 
 /// Who waits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Who {
     Reader,
-    Press,
-    Helper,
+    Decompressor,
+    Worker,
 }
 
 impl Asleep {
     fn has(&self, who: Who) -> bool {
         match who {
             Who::Reader => self.reader,
-            Who::Press => self.press,
-            Who::Helper => self.helpers > 0,
+            Who::Decompressor => self.decompressor,
+            Who::Worker => self.workers > 0,
         }
     }
 }
 
 /// What anybody can do.
-enum Job {
+enum Work {
     Hash(Box<Hasher>, Chunk),
-    Work(Work),
+    Task(Task),
 }
 
-impl Belt {
-    pub(super) fn new(hasher: Hasher) -> Arc<Belt> {
+impl Queue {
+    pub(super) fn new(hasher: Hasher) -> Arc<Queue> {
         let state = State {
             free: Vec::new(),
             made: 0,
@@ -157,20 +157,20 @@ impl Belt {
             unhashed: VecDeque::new(),
             hasher: Some(Box::new(hasher)),
             digest_time: Duration::ZERO,
-            works: VecDeque::new(),
+            tasks: VecDeque::new(),
             working: 0,
-            work_time: Duration::ZERO,
-            work_failure: None,
+            task_time: Duration::ZERO,
+            task_failure: None,
             ended: false,
             failure: None,
             stopped: false,
             asleep: Asleep::default(),
         };
-        Arc::new(Belt {
+        Arc::new(Queue {
             state: Mutex::new(state),
             reader: Condvar::new(),
-            press: Condvar::new(),
-            helpers: Condvar::new(),
+            decompressor: Condvar::new(),
+            workers: Condvar::new(),
         })
     }
 
@@ -190,7 +190,7 @@ impl Belt {
                 drop(state);
                 return Some(vec![0; CHUNK].into());
             }
-            state = self.work_or_wait(state, Who::Press);
+            state = self.work_or_wait(state, Who::Decompressor);
         }
     }
 
@@ -205,15 +205,15 @@ impl Belt {
         if state.free.len() < POOL {
             state.free.push(buffer);
         }
-        self.release(state, &[Who::Press]);
+        self.release(state, &[Who::Decompressor]);
     }
 
-    /// Sends a chunk to the reader and into the line for hashing.
+    /// Queues a chunk for the reader and for hashing.
     pub(super) fn put(&self, chunk: Chunk) {
         let mut state = self.lock();
         state.unhashed.push_back(chunk.clone());
         state.ready.push_back(chunk);
-        self.release(state, &[Who::Reader, Who::Helper]);
+        self.release(state, &[Who::Reader, Who::Worker]);
     }
 
     /// The decompressor has come to the end, or failed.
@@ -224,38 +224,38 @@ impl Belt {
         self.release(state, &[Who::Reader]);
     }
 
-    /// Does what there is to do, until a [`stop`](Belt::stop).
-    pub(super) fn help(&self) {
+    /// Does what there is to do, until a [`stop`](Queue::stop).
+    pub(super) fn work(&self) {
         let mut state = self.lock();
         while !state.stopped {
-            state = self.work_or_wait(state, Who::Helper);
+            state = self.work_or_wait(state, Who::Worker);
         }
     }
 
     /// Leaves work to whoever is idle.
-    pub(super) fn leave(&self, work: Work) {
+    pub(super) fn submit(&self, task: Task) {
         let mut state = self.lock();
         // After an error nothing more is begun.
-        if state.stopped || state.work_failure.is_some() {
+        if state.stopped || state.task_failure.is_some() {
             drop(state);
             return;
         }
-        state.works.push_back(work);
-        let idle = if state.asleep.helpers > 0 { Who::Helper } else { Who::Press };
+        state.tasks.push_back(task);
+        let idle = if state.asleep.workers > 0 { Who::Worker } else { Who::Decompressor };
         self.release(state, &[idle]);
     }
 
     /// Waits until all work that was left is done, and does its part.
-    pub(super) fn settle(&self) -> Result<()> {
+    pub(super) fn wait_for_tasks(&self) -> Result<()> {
         let mut state = self.lock();
         loop {
-            if let Some(failure) = state.take_work_failure() {
+            if let Some(failure) = state.take_task_failure() {
                 return Err(failure);
             }
-            state = match state.works.pop_front() {
-                Some(work) => {
+            state = match state.tasks.pop_front() {
+                Some(task) => {
                     state.working += 1;
-                    self.work(state, work)
+                    self.run_task(state, task)
                 }
                 None if state.working == 0 => return Ok(()),
                 None => self.wait(state, Who::Reader),
@@ -268,7 +268,7 @@ impl Belt {
     pub(super) fn take(&self) -> Result<Option<Chunk>> {
         let mut state = self.lock();
         loop {
-            if let Some(failure) = state.take_work_failure() {
+            if let Some(failure) = state.take_task_failure() {
                 return Err(failure);
             }
             if let Some(chunk) = state.ready.pop_front() {
@@ -296,13 +296,13 @@ impl Belt {
         (hasher.finish(), state.digest_time)
     }
 
-    /// Hashes a chunk that does not go over the belt.
+    /// Hashes a chunk that the reader has made itself.
     pub(super) fn hash_here(&self, chunk: &Chunk) {
         self.lock().unhashed.push_back(chunk.clone());
         self.hash_next();
     }
 
-    /// Hashes the next chunk in line, unless somebody else hashes.
+    /// Hashes the chunk that comes next, unless somebody else hashes.
     pub(super) fn hash_next(&self) {
         let mut state = self.lock();
         if let Some((hasher, chunk)) = state.hash_job() {
@@ -314,30 +314,30 @@ impl Belt {
         self.lock().digest_time
     }
 
-    /// How long the work that was left has taken, but for what [`settle`](Belt::settle) did.
-    pub(super) fn work_time(&self) -> Duration {
-        self.lock().work_time
+    /// How long the work that was left has taken, but for what [`wait_for_tasks`](Queue::wait_for_tasks) did.
+    pub(super) fn task_time(&self) -> Duration {
+        self.lock().task_time
     }
 
-    /// Turns the decompressor away at its next buffer, and helpers at their next job. Work that
+    /// Turns the decompressor away at its next buffer, and workers at their next task. What
     /// nobody has begun is not done any more.
     pub(super) fn stop(&self) {
         let mut state = self.lock();
         state.stopped = true;
-        let works = std::mem::take(&mut state.works);
+        let tasks = std::mem::take(&mut state.tasks);
         drop(state);
-        drop(works);
-        self.press.notify_all();
-        self.helpers.notify_all();
+        drop(tasks);
+        self.decompressor.notify_all();
+        self.workers.notify_all();
     }
 
     fn work_or_wait<'a>(&'a self, mut state: Locked<'a>, who: Who) -> Locked<'a> {
         match state.job() {
-            Some(Job::Hash(hasher, chunk)) => self.hash(state, hasher, chunk),
-            Some(Job::Work(work)) => {
+            Some(Work::Hash(hasher, chunk)) => self.hash(state, hasher, chunk),
+            Some(Work::Task(task)) => {
                 let begin = Instant::now();
-                let mut state = self.work(state, work);
-                state.work_time += begin.elapsed();
+                let mut state = self.run_task(state, task);
+                state.task_time += begin.elapsed();
                 state
             }
             None => self.wait(state, who),
@@ -355,20 +355,20 @@ impl Belt {
         state.hasher = Some(hasher);
         state.digest_time += time;
         // Others may have gone to sleep only because the hasher was away.
-        self.wake(state, &[Who::Reader, Who::Press])
+        self.wake(state, &[Who::Reader, Who::Decompressor])
     }
 
     /// Does without the lock what was left, and what that kept goes with it.
-    fn work<'a>(&'a self, state: Locked<'a>, work: Work) -> Locked<'a> {
+    fn run_task<'a>(&'a self, state: Locked<'a>, task: Task) -> Locked<'a> {
         drop(state);
         // Unwind safe: what the work was about is not looked at after a panic.
         let result =
-            catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(defect(panic)));
+            catch_unwind(AssertUnwindSafe(task)).unwrap_or_else(|panic| Err(defect(panic)));
         let mut state = self.lock();
         state.working -= 1;
         if let Err(error) = result {
-            state.work_failure.get_or_insert(error);
-            let dropped = std::mem::take(&mut state.works);
+            state.task_failure.get_or_insert(error);
+            let dropped = std::mem::take(&mut state.tasks);
             drop(state);
             drop(dropped);
             state = self.lock();
@@ -381,25 +381,25 @@ impl Belt {
     }
 
     fn wait<'a>(&'a self, mut state: Locked<'a>, who: Who) -> Locked<'a> {
-        let turn = match who {
+        let condvar = match who {
             Who::Reader => {
                 state.asleep.reader = true;
                 &self.reader
             }
-            Who::Press => {
-                state.asleep.press = true;
-                &self.press
+            Who::Decompressor => {
+                state.asleep.decompressor = true;
+                &self.decompressor
             }
-            Who::Helper => {
-                state.asleep.helpers += 1;
-                &self.helpers
+            Who::Worker => {
+                state.asleep.workers += 1;
+                &self.workers
             }
         };
-        let mut state = turn.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let mut state = condvar.wait(state).unwrap_or_else(PoisonError::into_inner);
         match who {
             Who::Reader => state.asleep.reader = false,
-            Who::Press => state.asleep.press = false,
-            Who::Helper => state.asleep.helpers -= 1,
+            Who::Decompressor => state.asleep.decompressor = false,
+            Who::Worker => state.asleep.workers -= 1,
         }
         state
     }
@@ -420,17 +420,17 @@ impl Belt {
         let asleep = &mut state.asleep;
         let has = |who| whom.contains(&who);
         let reader = has(Who::Reader) && std::mem::take(&mut asleep.reader);
-        let press = has(Who::Press) && std::mem::take(&mut asleep.press);
-        let helper = has(Who::Helper) && asleep.helpers > 0;
+        let decompressor = has(Who::Decompressor) && std::mem::take(&mut asleep.decompressor);
+        let worker = has(Who::Worker) && asleep.workers > 0;
         drop(state);
         if reader {
             self.reader.notify_one();
         }
-        if press {
-            self.press.notify_one();
+        if decompressor {
+            self.decompressor.notify_one();
         }
-        if helper {
-            self.helpers.notify_one();
+        if worker {
+            self.workers.notify_one();
         }
     }
 
@@ -444,13 +444,13 @@ type Locked<'a> = MutexGuard<'a, State>;
 
 impl State {
     /// Hashing first: it has an order, so that it can become what all wait for.
-    fn job(&mut self) -> Option<Job> {
+    fn job(&mut self) -> Option<Work> {
         if let Some((hasher, chunk)) = self.hash_job() {
-            return Some(Job::Hash(hasher, chunk));
+            return Some(Work::Hash(hasher, chunk));
         }
-        let work = self.works.pop_front()?;
+        let task = self.tasks.pop_front()?;
         self.working += 1;
-        Some(Job::Work(work))
+        Some(Work::Task(task))
     }
 
     fn hash_job(&mut self) -> Option<(Box<Hasher>, Chunk)> {
@@ -461,10 +461,10 @@ impl State {
         self.unhashed.pop_front().map(|chunk| (hasher, chunk))
     }
 
-    fn take_work_failure(&mut self) -> Option<Error> {
-        let failure = self.work_failure.take()?;
+    fn take_task_failure(&mut self) -> Option<Error> {
+        let failure = self.task_failure.take()?;
         // For one who asks again.
-        self.work_failure = Some(Cause::Cancelled.into());
+        self.task_failure = Some(Cause::Cancelled.into());
         Some(failure)
     }
 }

@@ -76,7 +76,7 @@ pub(crate) struct Dir {
     /// It has a default ACL, which new files in it do inherit.
     pub(crate) default_acl: bool,
     /// Overlay modes: what could be in the way below it has gone, since nothing shows through it.
-    pub(crate) settled: bool,
+    pub(crate) cleared: bool,
     /// There may be whiteouts of this layer in it.
     pub(crate) whiteouts: bool,
     pub(crate) pending: Pending,
@@ -112,7 +112,7 @@ impl Dir {
             gid: 0,
             setgid: false,
             default_acl: false,
-            settled: false,
+            cleared: false,
             whiteouts: false,
             pending: Pending::default(),
         }

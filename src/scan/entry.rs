@@ -5,7 +5,7 @@ use rustix::io::Errno;
 
 use super::finding::FindingKind;
 use super::tree::{Lower, Made, Tree};
-use super::{Told, tally};
+use super::{FindingSender, count_kind};
 use crate::apply::ApplyError;
 use crate::error::{Cause, Result};
 use crate::layer::{self, Action, LayerError, Names, xattrs};
@@ -27,7 +27,7 @@ const XATTR_NAME_MAX: usize = 255;
 const XATTR_VALUE_MAX: usize = 1 << 16;
 
 /// What is known of the layer so far.
-pub(super) struct Looking<'r> {
+pub(super) struct EntryScan<'r> {
     options: &'r Options,
     names: Names,
     /// None once it was full.
@@ -36,8 +36,8 @@ pub(super) struct Looking<'r> {
     checked_at_end: bool,
 }
 
-impl<'r> Looking<'r> {
-    pub(super) fn new(options: &'r Options) -> Looking<'r> {
+impl<'r> EntryScan<'r> {
+    pub(super) fn new(options: &'r Options) -> EntryScan<'r> {
         let overlay = options.mode != Mode::Directory;
         let lower = match &options.lowers {
             Lowers::Known(lowers) if lowers.is_empty() => Lower::Nothing,
@@ -45,56 +45,65 @@ impl<'r> Looking<'r> {
             Lowers::Unknown | Lowers::Known(_) => Lower::Unseen,
         };
         let tree = Tree::new(lower, overlay, options.owners.clone());
-        Looking { options, names: Names::default(), tree: Some(tree), checked_at_end: false }
+        EntryScan { options, names: Names::default(), tree: Some(tree), checked_at_end: false }
     }
 
     /// An entry up to its data.
-    pub(super) fn begin(&mut self, entry: &Entry, told: &mut Told) -> Result<()> {
-        told.report.entries.total += 1;
+    pub(super) fn begin(&mut self, entry: &Entry, findings: &mut FindingSender) -> Result<()> {
+        findings.report.entries.total += 1;
         self.checked_at_end = false;
         if self.tree.as_ref().is_some_and(Tree::is_full) {
             self.tree = None;
-            told.report.names_kept_until = Some(entry.index);
+            findings.report.names_kept_until = Some(entry.index);
         }
         let mut names = std::mem::take(&mut self.names);
         let meaning = layer::interpret(entry, self.options.mode, &mut names);
         let done = match meaning {
-            Ok(action) => self.look(entry, action, told),
-            Err(cause) => self.look_at_refused(entry, cause, told),
+            Ok(action) => self.look(entry, action, findings),
+            Err(cause) => self.look_at_refused(entry, cause, findings),
         };
         self.names = names;
         done
     }
 
     /// All of the entry's data is there.
-    pub(super) fn end(&mut self, entry: &Entry, told: &mut Told) -> Result<()> {
+    pub(super) fn end(&mut self, entry: &Entry, findings: &mut FindingSender) -> Result<()> {
         if !std::mem::take(&mut self.checked_at_end) {
             return Ok(());
         }
         match self.metadata(entry) {
             Ok(()) => Ok(()),
-            Err(cause) => told.refuse_entry(entry, cause),
+            Err(cause) => findings.refuse_entry(entry, cause),
         }
     }
 
-    fn look(&mut self, entry: &Entry, action: Action<'_>, told: &mut Told) -> Result<()> {
+    fn look(
+        &mut self,
+        entry: &Entry,
+        action: Action<'_>,
+        findings: &mut FindingSender,
+    ) -> Result<()> {
         match action {
-            Action::Skip(_) => return told.tell(FindingKind::AufsMetadata, entry, b""),
+            Action::Skip(_) => return findings.note(FindingKind::AufsMetadata, entry, b""),
             Action::Whiteout { parent, name } => {
-                told.tell(FindingKind::Whiteout, entry, &layer::joined(parent, name.as_bytes()))?;
+                findings.note(
+                    FindingKind::Whiteout,
+                    entry,
+                    &layer::joined(parent, name.as_bytes()),
+                )?;
             }
-            Action::Opaque { dir } => told.tell(FindingKind::Opaque, entry, dir)?,
-            Action::Root => attributes(entry, told)?,
+            Action::Opaque { dir } => findings.note(FindingKind::Opaque, entry, dir)?,
+            Action::Root => attributes(entry, findings)?,
             Action::Make { parent, .. } => {
-                attributes(entry, told)?;
+                attributes(entry, findings)?;
                 if entry.kind == Kind::Symlink && leaves(&entry.link, depth(parent)) {
-                    told.tell(FindingKind::LinkLeavesRoot, entry, &entry.link)?;
+                    findings.note(FindingKind::LinkLeavesRoot, entry, &entry.link)?;
                 }
             }
             Action::Link { .. } => {
-                attributes(entry, told)?;
+                attributes(entry, findings)?;
                 if leaves(&entry.link, 0) {
-                    told.tell(FindingKind::LinkLeavesRoot, entry, &entry.link)?;
+                    findings.note(FindingKind::LinkLeavesRoot, entry, &entry.link)?;
                 }
             }
         }
@@ -102,24 +111,29 @@ impl<'r> Looking<'r> {
         match self.put(entry, action) {
             Ok(made) => {
                 if made == Made::Again {
-                    told.tell(FindingKind::Duplicate, entry, b"")?;
+                    findings.note(FindingKind::Duplicate, entry, b"")?;
                 }
                 if is_entry {
-                    tally(&mut told.report.entries, entry.kind);
+                    count_kind(&mut findings.report.entries, entry.kind);
                 }
                 Ok(())
             }
-            Err(cause) => told.refuse_entry(entry, cause),
+            Err(cause) => findings.refuse_entry(entry, cause),
         }
     }
 
     /// What the name of an entry rules out may be worth telling for other reasons as well.
-    fn look_at_refused(&mut self, entry: &Entry, cause: Cause, told: &mut Told) -> Result<()> {
+    fn look_at_refused(
+        &mut self,
+        entry: &Entry,
+        cause: Cause,
+        findings: &mut FindingSender,
+    ) -> Result<()> {
         if matches!(cause, Cause::Layer(LayerError::Escapes)) {
-            told.tell(FindingKind::NameLeavesRoot, entry, b"")?;
+            findings.note(FindingKind::NameLeavesRoot, entry, b"")?;
         }
-        attributes(entry, told)?;
-        told.refuse_entry(entry, cause)
+        attributes(entry, findings)?;
+        findings.refuse_entry(entry, cause)
     }
 
     /// Puts the entry where unpack would, in the tree.
@@ -182,14 +196,14 @@ impl<'r> Looking<'r> {
 }
 
 /// What an entry's header says that a name has no part in.
-fn attributes(entry: &Entry, told: &mut Told) -> Result<()> {
+fn attributes(entry: &Entry, findings: &mut FindingSender) -> Result<()> {
     for (name, _) in &entry.xattrs {
         match xattrs::refusal(name, entry.kind) {
             // A hardlink's header has no say: the inode has its own.
             Some(SkipReason::XattrOnSpecial) if entry.kind == Kind::Hardlink => {}
-            Some(reason) => told.tell(FindingKind::of_xattr(reason), entry, name)?,
+            Some(reason) => findings.note(FindingKind::of_xattr(reason), entry, name)?,
             None if name == CAPABILITY && entry.kind == Kind::File => {
-                told.tell(FindingKind::FileCapability, entry, b"")?;
+                findings.note(FindingKind::FileCapability, entry, b"")?;
             }
             None => {}
         }
@@ -198,13 +212,13 @@ fn attributes(entry: &Entry, told: &mut Told) -> Result<()> {
         Kind::File => {
             let kinds = [(SETUID, FindingKind::Setuid), (SETGID, FindingKind::Setgid)];
             for (_, kind) in kinds.into_iter().filter(|(bit, _)| entry.mode & bit != 0) {
-                told.tell(kind, entry, format!("{:04o}", entry.mode).as_bytes())?;
+                findings.note(kind, entry, format!("{:04o}", entry.mode).as_bytes())?;
             }
         }
         Kind::CharDevice | Kind::BlockDevice => {
             let letter = if entry.kind == Kind::CharDevice { 'c' } else { 'b' };
             let device = format!("{letter} {}:{}", entry.device.0, entry.device.1);
-            told.tell(FindingKind::Device, entry, device.as_bytes())?;
+            findings.note(FindingKind::Device, entry, device.as_bytes())?;
         }
         _ => {}
     }

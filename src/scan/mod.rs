@@ -15,17 +15,17 @@ use rustix::io::Errno;
 
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::observer::Progress;
-use crate::operation::callbacks::{self, Line, Serve};
+use crate::operation::callbacks::{self, CallbackSender, Handler};
 use crate::operation::entries::{self, Sink};
 use crate::options::Options;
 use crate::pipeline::source::{Input, Source};
-use crate::pipeline::{Amounts, Chunk, Counters, Flow, Settings, defect};
+use crate::pipeline::{Amounts, Chunk, Counters, Pipeline, Settings, defect};
 use crate::report::EntryCounts;
 use crate::sys;
 use crate::tar::{Entry, Kind};
 use crate::unpack::threads;
 
-use entry::Looking;
+use entry::EntryScan;
 pub use finding::{Finding, FindingKind, Refusal};
 pub use report::{Findings, ScanReport};
 
@@ -68,15 +68,15 @@ pub fn scan(
 ) -> Result<ScanReport> {
     let begin = Instant::now();
     options.check_scan()?;
-    let (input, feed) = source.open(options.cancel.as_ref())?;
+    let (input, read_callback) = source.open(options.cancel.as_ref())?;
     let counters = Arc::new(Counters::default());
-    let (line, desk) = callbacks::channel(counters.clone(), input.size());
+    let (callbacks, server) = callbacks::channel(counters.clone(), input.size());
     let mut caller = Caller { observer, failed: None };
     let result = thread::scope(|scope| {
-        let run = Run { options, begin, counters, line };
+        let run = Run { options, begin, counters, callbacks };
         let worker = sys::spawn(scope, "ocilayer-scan", move || run.layer(scope, input))
             .map_err(Cause::Thread)?;
-        desk.serve(&mut caller, feed);
+        server.serve(&mut caller, read_callback);
         worker.join().unwrap_or_else(|panic| Err(defect(panic)))
     });
     match caller.failed {
@@ -92,7 +92,7 @@ struct Caller<'o> {
     failed: Option<Error>,
 }
 
-impl Serve<Finding> for Caller<'_> {
+impl Handler<Finding> for Caller<'_> {
     fn call(&mut self, finding: Finding) -> ControlFlow<()> {
         match self.observer.finding(&finding) {
             Ok(()) => ControlFlow::Continue(()),
@@ -117,62 +117,62 @@ struct Run<'r> {
     options: &'r Options,
     begin: Instant,
     counters: Arc<Counters>,
-    line: Line<Finding>,
+    callbacks: CallbackSender<Finding>,
 }
 
 impl<'r> Run<'r> {
     fn layer<'s>(self, scope: &'s Scope<'s, '_>, input: Input<'s>) -> Result<ScanReport> {
         let settings = Settings::new(self.options, threads(self.options));
-        let flow = Flow::start(scope, input, &settings, self.counters.clone())?;
-        let told = Told { line: self.line, report: ScanReport::default() };
-        let mut reading = Reading { flow, told, looking: Looking::new(self.options) };
+        let pipeline = Pipeline::start(scope, input, &settings, self.counters.clone())?;
+        let findings = FindingSender { callbacks: self.callbacks, report: ScanReport::default() };
+        let mut reading = Reading { pipeline, findings, entry_scan: EntryScan::new(self.options) };
         let read = entries::read(&self.options.limits, &mut reading);
-        let Reading { flow, mut told, .. } = reading;
+        let Reading { pipeline, mut findings, .. } = reading;
         let amounts = match read {
-            Ok(()) => match flow.finish() {
+            Ok(()) => match pipeline.finish() {
                 Ok(summary) => {
                     if let Err(differs) = summary.compare(&self.options.expect) {
-                        told.refuse(differs.into())?;
+                        findings.refuse(differs.into())?;
                     }
-                    told.report.blob_digest = summary.blob_digest;
-                    told.report.diff_id = Some(summary.diff_id);
+                    findings.report.blob_digest = summary.blob_digest;
+                    findings.report.diff_id = Some(summary.diff_id);
                     summary.amounts
                 }
                 Err(error) => {
-                    told.report.partial = true;
-                    told.refuse(error)?;
+                    findings.report.partial = true;
+                    findings.refuse(error)?;
                     self.counters.so_far()
                 }
             },
             Err(error) => {
-                told.report.partial = true;
-                let amounts = flow.abandon();
-                told.refuse(error)?;
+                findings.report.partial = true;
+                let amounts = pipeline.abandon();
+                findings.refuse(error)?;
                 amounts
             }
         };
-        Ok(told.finish(amounts, self.begin))
+        Ok(findings.finish(amounts, self.begin))
     }
 }
 
 /// Entries on their way past.
 struct Reading<'s, 'r> {
-    flow: Flow<'s>,
-    told: Told,
-    looking: Looking<'r>,
+    pipeline: Pipeline<'s>,
+    findings: FindingSender,
+    entry_scan: EntryScan<'r>,
 }
 
 impl Sink for Reading<'_, '_> {
     fn next(&mut self) -> Result<Option<Chunk>> {
         // The rest of the layer may have nothing to tell of, and be long.
-        if self.told.line.is_cut() {
+        if self.findings.callbacks.is_disconnected() {
             return Err(Cause::Cancelled.into());
         }
-        self.flow.next()
+        self.pipeline.next()
     }
 
     fn begin(&mut self, entry: &Entry) -> Result<()> {
-        self.looking.begin(entry, &mut self.told)
+        self.entry_scan.begin(entry, &mut self.findings)
     }
 
     fn data(&mut self, _: &Entry, _: u64, _: &[u8]) -> Result<()> {
@@ -180,23 +180,23 @@ impl Sink for Reading<'_, '_> {
     }
 
     fn end(&mut self, entry: &Entry) -> Result<()> {
-        self.looking.end(entry, &mut self.told)
+        self.entry_scan.end(entry, &mut self.findings)
     }
 
     fn pause(&mut self) -> Result<()> {
-        self.told.line.count(self.told.report.entries);
+        self.findings.callbacks.count(self.findings.report.entries);
         Ok(())
     }
 }
 
 /// What the caller was told, and how.
-struct Told {
-    line: Line<Finding>,
+struct FindingSender {
+    callbacks: CallbackSender<Finding>,
     report: ScanReport,
 }
 
-impl Told {
-    fn tell(&mut self, kind: FindingKind, entry: &Entry, detail: &[u8]) -> Result<()> {
+impl FindingSender {
+    fn note(&mut self, kind: FindingKind, entry: &Entry, detail: &[u8]) -> Result<()> {
         self.send(Finding::new(kind, entry.place(), detail))
     }
 
@@ -224,7 +224,7 @@ impl Told {
 
     fn send(&mut self, finding: Finding) -> Result<()> {
         self.report.findings.add(finding.kind);
-        Ok(self.line.call(finding)?)
+        Ok(self.callbacks.call(finding)?)
     }
 
     fn finish(mut self, amounts: Amounts, begin: Instant) -> ScanReport {
@@ -236,7 +236,7 @@ impl Told {
     }
 }
 
-fn tally(counts: &mut EntryCounts, kind: Kind) {
+fn count_kind(counts: &mut EntryCounts, kind: Kind) {
     *match kind {
         Kind::File => &mut counts.files,
         Kind::Directory => &mut counts.directories,

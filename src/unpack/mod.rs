@@ -17,14 +17,14 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode as Permissions, OFlags, open};
 use rustix::io::retry_on_intr;
 
-use crate::apply::{Job, Tally};
+use crate::apply::{Counts, Job};
 use crate::error::{Cause, Result};
 use crate::observer::Observer;
-use crate::operation::callbacks::{self, Call, Line, Watched};
+use crate::operation::callbacks::{self, Call, CallbackSender, Observed};
 use crate::operation::entries::{self, Sink};
 use crate::options::{Options, OptionsError};
 use crate::pipeline::source::{Input, Source};
-use crate::pipeline::{Amounts, Chunk, Counters, Crew, Flow, Settings, defect};
+use crate::pipeline::{Amounts, Chunk, Counters, Pipeline, Settings, Workers, defect};
 use crate::report::{Bytes, Report, StageTimes};
 use crate::sys;
 use crate::tar::Entry;
@@ -52,15 +52,15 @@ pub fn unpack_with(
     let begin = Instant::now();
     options.check()?;
     let root = open_root(root.as_ref())?;
-    let (input, feed) = source.open(options.cancel.as_ref())?;
+    let (input, read_callback) = source.open(options.cancel.as_ref())?;
     let counters = Arc::new(Counters::default());
     let filters = observer.filters();
-    let (line, desk) = callbacks::channel(counters.clone(), input.size());
+    let (callbacks, server) = callbacks::channel(counters.clone(), input.size());
     thread::scope(|scope| {
-        let run = Run { options, begin, counters, filters, line };
+        let run = Run { options, begin, counters, filters, callbacks };
         let worker = sys::spawn(scope, "ocilayer-apply", move || run.layer(scope, input, root))
             .map_err(Cause::Thread)?;
-        desk.serve(&mut Watched(observer), feed);
+        server.serve(&mut Observed(observer), read_callback);
         worker.join().unwrap_or_else(|panic| Err(defect(panic)))
     })
 }
@@ -78,7 +78,7 @@ struct Run<'r> {
     counters: Arc<Counters>,
     /// The caller wants to be asked about each entry.
     filters: bool,
-    line: Line<Call>,
+    callbacks: CallbackSender<Call>,
 }
 
 /// Time that the stages of one unpack took on this thread.
@@ -87,7 +87,7 @@ struct Clock {
     waiting: Duration,
     sync: Duration,
     /// Who makes files as well.
-    crew: Option<Crew>,
+    workers: Option<Workers>,
 }
 
 impl<'r> Run<'r> {
@@ -100,22 +100,28 @@ impl<'r> Run<'r> {
         let private_umask = sys::private_umask().is_ok();
         // Threads that are started from here on have this one's umask.
         let mut settings = Settings::new(self.options, threads(self.options));
-        settings.crew = true;
-        let mut flow = Flow::start(scope, input, &settings, self.counters.clone())?;
-        let mut warn = |warning| self.line.warn(warning);
-        let mut job = Job::new(root, self.options, private_umask, flow.crew(), &mut warn)?;
-        let mut clock = Clock { crew: flow.crew(), ..Clock::default() };
-        let mut applying =
-            Applying { flow: &mut flow, job: &mut job, clock: &mut clock, run: &self, chunk: None };
-        let read = entries::read(&self.options.limits, &mut applying).and_then(|()| job.settle());
+        settings.workers = true;
+        let mut pipeline = Pipeline::start(scope, input, &settings, self.counters.clone())?;
+        let mut warn = |warning| self.callbacks.warn(warning);
+        let mut job = Job::new(root, self.options, private_umask, pipeline.workers(), &mut warn)?;
+        let mut clock = Clock { workers: pipeline.workers(), ..Clock::default() };
+        let mut applying = Applying {
+            pipeline: &mut pipeline,
+            job: &mut job,
+            clock: &mut clock,
+            run: &self,
+            chunk: None,
+        };
+        let read =
+            entries::read(&self.options.limits, &mut applying).and_then(|()| job.finish_planned());
         if let Err(error) = read {
-            let error = job.wind_up(error);
-            let amounts = flow.abandon();
+            let error = job.finish_before(error);
+            let amounts = pipeline.abandon();
             job.discount_unmade();
-            return Err(error.with_report(self.report(job.tally, amounts, &clock)));
+            return Err(error.with_report(self.report(job.counts, amounts, &clock)));
         }
         let (mut amounts, mut digests) = (self.counters.so_far(), (None, None));
-        let end = flow
+        let end = pipeline
             .finish()
             .and_then(|summary| {
                 let verdict = summary.compare(&self.options.expect);
@@ -125,7 +131,7 @@ impl<'r> Run<'r> {
             })
             .and_then(|()| job.finish())
             .and_then(|()| clock.sync(|| job.sync()));
-        let mut report = self.report(job.tally, amounts, &clock);
+        let mut report = self.report(job.counts, amounts, &clock);
         (report.blob_digest, report.diff_id) = digests;
         report.partial = end.is_err();
         match end {
@@ -135,25 +141,25 @@ impl<'r> Run<'r> {
     }
 
     /// Partial until somebody knows better.
-    fn report(&self, tally: Tally, amounts: Amounts, clock: &Clock) -> Report {
+    fn report(&self, counts: Counts, amounts: Amounts, clock: &Clock) -> Report {
         let wall = self.begin.elapsed();
         Report {
             partial: true,
-            entries: tally.entries,
-            whiteouts: tally.whiteouts,
-            opaque_directories: tally.opaque_directories,
-            implied_directories: tally.implied_directories,
-            copied_up: tally.copied_up,
-            propagated_marks: tally.propagated_marks,
+            entries: counts.entries,
+            whiteouts: counts.whiteouts,
+            opaque_directories: counts.opaque_directories,
+            implied_directories: counts.implied_directories,
+            copied_up: counts.copied_up,
+            propagated_marks: counts.propagated_marks,
             bytes: Bytes {
                 blob: amounts.blob_bytes,
                 layer: amounts.layer_bytes,
-                files: tally.file_bytes,
+                files: counts.file_bytes,
             },
             compression: amounts.compression,
             blob_digest: None,
             diff_id: None,
-            skipped: tally.skipped,
+            skipped: counts.skipped,
             seconds: StageTimes {
                 wall,
                 decompress: amounts.decompress,
@@ -167,7 +173,7 @@ impl<'r> Run<'r> {
 
 /// Entries on their way into the root.
 struct Applying<'a, 'r, 's, 'j> {
-    flow: &'a mut Flow<'s>,
+    pipeline: &'a mut Pipeline<'s>,
     job: &'a mut Job<'j>,
     clock: &'a mut Clock,
     run: &'a Run<'r>,
@@ -177,12 +183,12 @@ struct Applying<'a, 'r, 's, 'j> {
 
 impl Sink for Applying<'_, '_, '_, '_> {
     fn next(&mut self) -> Result<Option<Chunk>> {
-        self.chunk = self.clock.wait(|| self.flow.next())?;
+        self.chunk = self.clock.wait(|| self.pipeline.next())?;
         Ok(self.chunk.clone())
     }
 
     fn begin(&mut self, entry: &Entry) -> Result<()> {
-        let wanted = !self.run.filters || self.run.line.wants(entry)?;
+        let wanted = !self.run.filters || self.run.callbacks.wants(entry)?;
         self.job.begin(entry, wanted)
     }
 
@@ -196,7 +202,7 @@ impl Sink for Applying<'_, '_, '_, '_> {
 
     fn pause(&mut self) -> Result<()> {
         self.chunk = None;
-        self.run.line.count(self.job.tally.entries);
+        self.run.callbacks.count(self.job.counts.entries);
         self.job.pause()
     }
 }
@@ -204,7 +210,7 @@ impl Sink for Applying<'_, '_, '_, '_> {
 impl Clock {
     /// Time that making files took while this thread waited, or on others.
     fn by_others(&self) -> Duration {
-        self.crew.as_ref().map_or(Duration::ZERO, Crew::time)
+        self.workers.as_ref().map_or(Duration::ZERO, Workers::time)
     }
 
     fn wait<T>(&mut self, work: impl FnOnce() -> T) -> T {

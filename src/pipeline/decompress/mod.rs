@@ -12,7 +12,7 @@ use std::thread::Scope;
 
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Cause, Result};
-use crate::pipeline::source::{Ahead, Input, SourceError};
+use crate::pipeline::source::{Input, ReadAhead, SourceError};
 use crate::pipeline::{Counters, defect};
 use crate::report::Compression;
 
@@ -116,7 +116,7 @@ pub(crate) struct Decoder<'a> {
     /// Chosen by the first bytes, which are not there before the first call.
     codec: Option<Codec>,
     /// Who reads and hashes the blob, where that is another thread.
-    ahead: Option<Ahead<'a>>,
+    ahead: Option<ReadAhead<'a>>,
 }
 
 enum Codec {
@@ -149,8 +149,8 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Whether more threads can decompress this than one: [`spread`](Decoder::spread) it then.
-    pub(crate) fn can_be_spread(&mut self) -> Result<bool> {
+    /// Whether more threads can decompress this than one: [`decode_in_parallel`](Decoder::decode_in_parallel) then.
+    pub(crate) fn can_decode_in_parallel(&mut self) -> Result<bool> {
         self.choose_codec()?;
         let gzip = matches!(self.codec, Some(Codec::Gzip(_)));
         let region = self.blob.input.region().filter(|_| gzip);
@@ -159,7 +159,11 @@ impl<'a> Decoder<'a> {
 
     /// Decompresses all at once, on `threads` threads beside this one. All pieces go to `out`, in
     /// order, on this thread, until it breaks.
-    pub(crate) fn spread(&mut self, threads: usize, out: parallel::Out<'_>) -> Result<()> {
+    pub(crate) fn decode_in_parallel(
+        &mut self,
+        threads: usize,
+        out: parallel::Out<'_>,
+    ) -> Result<()> {
         let Blob { input, hasher, counters, offset } = &mut self.blob;
         let region = input.region().expect("looked at when it was worth it");
         parallel::gunzip(&region, counters, hasher.as_mut(), threads, out)?;

@@ -43,7 +43,7 @@ pub(super) fn gunzip(
     threads: usize,
     out: Out<'_>,
 ) -> Result<()> {
-    let input = Watched { blob, counters, failure: Mutex::new(None) };
+    let input = Observed { blob, counters, failure: Mutex::new(None) };
     let mut output = Sink { out, end: None };
     let stop = AtomicBool::new(false);
     let (decoded, hashed) = thread::scope(|scope| {
@@ -84,14 +84,14 @@ fn hash(blob: &Region<'_>, hasher: &mut Hasher, stop: &AtomicBool) -> Result<()>
 }
 
 /// The blob as the decoder's threads read it.
-struct Watched<'b> {
+struct Observed<'b> {
     blob: &'b Region<'b>,
     counters: &'b Counters,
     /// The first one.
     failure: Mutex<Option<SourceError>>,
 }
 
-impl ReadAt for Watched<'_> {
+impl ReadAt for Observed<'_> {
     fn len(&self) -> io::Result<u64> {
         Ok(self.blob.len())
     }

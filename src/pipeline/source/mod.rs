@@ -2,7 +2,7 @@
 //! Where the bytes of a layer come from.
 //!
 //! A source splits in two when it is opened: an [`Input`] that any one thread can read, and, for
-//! a read callback, a [`Feed`] that stays on the caller's thread and fills the input's buffers.
+//! a read callback, a [`ReadCallback`] that stays on the caller's thread and fills the input's buffers.
 
 mod read_ahead;
 mod region;
@@ -22,7 +22,7 @@ use rustix::io::{Errno, pread, read, retry_on_intr};
 
 use crate::cancel::Cancel;
 
-pub(crate) use read_ahead::Ahead;
+pub(crate) use read_ahead::ReadAhead;
 use region::Bytes;
 pub(crate) use region::Region;
 
@@ -32,12 +32,12 @@ const PIECE: usize = 256 << 10;
 
 /// Buffers between the caller's thread and the decompressor: one is filled and one is read, and
 /// the others even out a source that comes in bursts.
-const FEED_BUFFERS: usize = 4;
+const BUFFERS: usize = 4;
 
 /// A read callback's buffer goes on once it holds this much. Waiting for a full one would starve
 /// the decompressor behind a slow network; less would pay a turn between two threads for every
 /// few KiB that a socket gives at a time.
-const FEED_ENOUGH: usize = 64 << 10;
+const CALLBACK_ENOUGH: usize = 64 << 10;
 
 /// A layer blob, compressed or not.
 ///
@@ -87,19 +87,19 @@ impl<'a> Source<'a> {
     pub(crate) fn open(
         self,
         cancel: Option<&Cancel>,
-    ) -> Result<(Input<'a>, Option<Feed<'a>>), SourceError> {
-        let (supply, feed) = match self.0 {
-            Origin::Path(path) => (Supply::File(Descriptor::open(path)?), None),
-            Origin::File(fd) => (Supply::File(Descriptor::new(fd)), None),
-            Origin::Section(fd, range) => (Supply::File(Descriptor::section(fd, range)), None),
-            Origin::Memory(blob) => (Supply::Memory(blob), None),
+    ) -> Result<(Input<'a>, Option<ReadCallback<'a>>), SourceError> {
+        let (kind, read_callback) = match self.0 {
+            Origin::Path(path) => (Kind::File(Descriptor::open(path)?), None),
+            Origin::File(fd) => (Kind::File(Descriptor::new(fd)), None),
+            Origin::Section(fd, range) => (Kind::File(Descriptor::section(fd, range)), None),
+            Origin::Memory(blob) => (Kind::Memory(blob), None),
             Origin::Reader(callback) => {
-                let (fed, feed) = feed(callback, cancel);
-                (Supply::Fed(fed), Some(feed))
+                let (consumer, read_callback) = read_callback(callback, cancel);
+                (Kind::Consumer(consumer), Some(read_callback))
             }
         };
-        let guard = Guard { cancel: cancel.cloned(), stop: None };
-        Ok((Input { supply, guard }, feed))
+        let interrupt = Interrupt { cancel: cancel.cloned(), stop: None };
+        Ok((Input { kind, interrupt }, read_callback))
     }
 }
 
@@ -140,14 +140,14 @@ impl SourceError {
 
 /// The part of a source that one thread reads by itself.
 pub(crate) struct Input<'a> {
-    supply: Supply<'a>,
-    guard: Guard,
+    kind: Kind<'a>,
+    interrupt: Interrupt,
 }
 
-enum Supply<'a> {
+enum Kind<'a> {
     File(Descriptor),
     Memory(&'a [u8]),
-    Fed(Fed),
+    Consumer(Consumer),
     #[cfg(test)]
     Panics,
 }
@@ -155,9 +155,9 @@ enum Supply<'a> {
 impl Input<'_> {
     /// Bytes from here to the end, where that is known beforehand.
     pub(crate) fn size(&self) -> Option<u64> {
-        match &self.supply {
-            Supply::File(file) => file.size,
-            Supply::Memory(blob) => Some(blob.len() as u64),
+        match &self.kind {
+            Kind::File(file) => file.size,
+            Kind::Memory(blob) => Some(blob.len() as u64),
             _ => None,
         }
     }
@@ -171,35 +171,35 @@ impl Input<'_> {
     ///
     /// More than one only before the first [`consume`](Input::consume): nothing is moved together.
     pub(crate) fn head(&mut self, count: usize) -> Result<&[u8], SourceError> {
-        match &mut self.supply {
-            Supply::File(file) => file.head(count, &self.guard),
-            Supply::Memory(blob) => {
-                self.guard.check()?;
+        match &mut self.kind {
+            Kind::File(file) => file.head(count, &self.interrupt),
+            Kind::Memory(blob) => {
+                self.interrupt.check()?;
                 Ok(&blob[..blob.len().min(PIECE)])
             }
-            Supply::Fed(fed) => fed.fill(&self.guard),
+            Kind::Consumer(consumer) => consumer.fill(&self.interrupt),
             #[cfg(test)]
-            Supply::Panics => panic!("a defect, for the tests"),
+            Kind::Panics => panic!("a defect, for the tests"),
         }
     }
 
     /// Moves past bytes that [`fill`](Input::fill) showed.
     pub(crate) fn consume(&mut self, count: usize) {
-        match &mut self.supply {
-            Supply::File(file) => file.start += count,
-            Supply::Memory(blob) => *blob = &blob[count..],
-            Supply::Fed(fed) => fed.start += count,
+        match &mut self.kind {
+            Kind::File(file) => file.start += count,
+            Kind::Memory(blob) => *blob = &blob[count..],
+            Kind::Consumer(consumer) => consumer.start += count,
             #[cfg(test)]
-            Supply::Panics => {}
+            Kind::Panics => {}
         }
     }
 
     /// Reads some bytes, 0 at the end: what `fill` shows first, and then past its buffer.
     pub(crate) fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
-        if let Supply::File(file) = &mut self.supply
+        if let Kind::File(file) = &mut self.kind
             && file.start == file.end
         {
-            return file.read(into, &self.guard);
+            return file.read(into, &self.interrupt);
         }
         let shown = self.fill()?;
         let count = shown.len().min(into.len());
@@ -210,45 +210,45 @@ impl Input<'_> {
 
     /// What is left, if several threads may read it at any place; what was shown comes again.
     pub(crate) fn region(&self) -> Option<Region<'_>> {
-        let bytes = match &self.supply {
-            Supply::File(file) => Bytes::File(&file.fd, file.left()?),
-            Supply::Memory(blob) => Bytes::Memory(blob),
+        let bytes = match &self.kind {
+            Kind::File(file) => Bytes::File(&file.fd, file.left()?),
+            Kind::Memory(blob) => Bytes::Memory(blob),
             _ => return None,
         };
-        Some(Region { bytes, guard: &self.guard })
+        Some(Region { bytes, interrupt: &self.interrupt })
     }
 
     /// Moves to the end, when the region has been read.
     pub(crate) fn consume_region(&mut self) {
-        match &mut self.supply {
-            Supply::File(file) => file.move_to_end(),
-            Supply::Memory(blob) => *blob = &[],
+        match &mut self.kind {
+            Kind::File(file) => file.move_to_end(),
+            Kind::Memory(blob) => *blob = &[],
             _ => unreachable!("only these have a region"),
         }
     }
 
     /// What ends every wait in this input, from another thread, when it is dropped.
-    pub(crate) fn stopper(&mut self) -> Result<Stopper, Errno> {
+    pub(crate) fn stop_handle(&mut self) -> Result<StopHandle, Errno> {
         let event = Cancel::new()?;
         let (_gate, closed) = bounded(0);
-        self.guard.stop = Some((event.clone(), closed));
-        Ok(Stopper { event, _gate })
+        self.interrupt.stop = Some((event.clone(), closed));
+        Ok(StopHandle { event, _gate })
     }
 
     #[cfg(test)]
     pub(crate) fn panicking() -> Input<'static> {
-        Input { supply: Supply::Panics, guard: Guard { cancel: None, stop: None } }
+        Input { kind: Kind::Panics, interrupt: Interrupt { cancel: None, stop: None } }
     }
 }
 
 /// Stops the input it came from, when dropped: the reading thread gets `Cancelled`.
-pub(crate) struct Stopper {
+pub(crate) struct StopHandle {
     event: Cancel,
     /// Wakes a thread that waits for the read callback's next buffer: that one is not in poll(2).
     _gate: Sender<Infallible>,
 }
 
-impl Drop for Stopper {
+impl Drop for StopHandle {
     fn drop(&mut self) {
         self.event.cancel();
     }
@@ -256,12 +256,12 @@ impl Drop for Stopper {
 
 /// Who may end a wait: the caller's token, and the owner of the thread that reads.
 #[derive(Clone)]
-struct Guard {
+struct Interrupt {
     cancel: Option<Cancel>,
     stop: Option<(Cancel, Receiver<Infallible>)>,
 }
 
-impl Guard {
+impl Interrupt {
     fn events(&self) -> impl Iterator<Item = &Cancel> {
         self.cancel.iter().chain(self.stop.iter().map(|(event, _)| event))
     }
@@ -365,14 +365,14 @@ impl Descriptor {
         }
     }
 
-    fn head(&mut self, count: usize, guard: &Guard) -> Result<&[u8], SourceError> {
+    fn head(&mut self, count: usize, interrupt: &Interrupt) -> Result<&[u8], SourceError> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         }
         while self.end - self.start < count && !self.ended {
             let mut buffer = std::mem::take(&mut self.buffer);
             buffer.resize(PIECE, 0);
-            let got = self.read(&mut buffer[self.end..], guard);
+            let got = self.read(&mut buffer[self.end..], interrupt);
             self.buffer = buffer;
             self.end += got?;
         }
@@ -389,15 +389,15 @@ impl Descriptor {
         Ok(got)
     }
 
-    fn read(&mut self, into: &mut [u8], guard: &Guard) -> Result<usize, SourceError> {
+    fn read(&mut self, into: &mut [u8], interrupt: &Interrupt) -> Result<usize, SourceError> {
         let offset = self.offset;
         let failed = |errno| SourceError::Read { offset, errno };
         let mut wait = self.waits;
         while !self.ended {
             if wait {
-                guard.wait(&self.fd).map_err(failed)?;
+                interrupt.wait(&self.fd).map_err(failed)?;
             }
-            guard.check()?;
+            interrupt.check()?;
             match self.read_some(into) {
                 Ok(got) => {
                     self.offset += got as u64;
@@ -427,12 +427,12 @@ impl Filled {
     fn by(
         mut buffer: Vec<u8>,
         enough: usize,
-        hung_up: &AtomicBool,
+        disconnected: &AtomicBool,
         mut read: impl FnMut(&mut [u8]) -> Result<usize, SourceError>,
     ) -> Filled {
         let (mut len, mut end) = (0, None);
         // A source that gives a byte at a time would go on for long after the unpack failed.
-        while len < enough && end.is_none() && !hung_up.load(Ordering::Relaxed) {
+        while len < enough && end.is_none() && !disconnected.load(Ordering::Relaxed) {
             match read(&mut buffer[len..]) {
                 Ok(0) => end = Some(Ok(())),
                 Ok(got) => len += got,
@@ -444,7 +444,7 @@ impl Filled {
 }
 
 /// The worker's side of a read callback, or of a file that is read ahead.
-struct Fed {
+struct Consumer {
     /// None when no more is wanted, which ends the loop of whoever reads.
     wanted: Option<Sender<Vec<u8>>>,
     filled: Receiver<Filled>,
@@ -452,60 +452,63 @@ struct Fed {
     start: usize,
     len: usize,
     end: Option<Result<(), SourceError>>,
-    hung_up: Arc<AtomicBool>,
+    disconnected: Arc<AtomicBool>,
 }
 
 /// The caller's side of a read callback. It must stay on the thread that called unpack.
 ///
 /// Dropping it before the source's end ends the worker's side with `Cancelled`.
-pub(crate) struct Feed<'a> {
+pub(crate) struct ReadCallback<'a> {
     callback: Callback<'a>,
     cancel: Option<Cancel>,
-    feeding: Feeding,
+    producer: Producer,
     ended: bool,
 }
 
-/// The other end of a [`Fed`].
-struct Feeding {
+/// The other end of a [`Consumer`].
+struct Producer {
     wanted: Receiver<Vec<u8>>,
     filled: Sender<Filled>,
-    hung_up: Arc<AtomicBool>,
+    disconnected: Arc<AtomicBool>,
 }
 
-fn feed<'a>(callback: Callback<'a>, cancel: Option<&Cancel>) -> (Fed, Feed<'a>) {
-    let (fed, feeding) = channel();
-    (fed, Feed { callback, cancel: cancel.cloned(), feeding, ended: false })
+fn read_callback<'a>(
+    callback: Callback<'a>,
+    cancel: Option<&Cancel>,
+) -> (Consumer, ReadCallback<'a>) {
+    let (consumer, producer) = channel();
+    (consumer, ReadCallback { callback, cancel: cancel.cloned(), producer, ended: false })
 }
 
-fn channel() -> (Fed, Feeding) {
+fn channel() -> (Consumer, Producer) {
     // Not bounded by the channels but by the buffers: there are no others to send.
     let (want, wanted) = unbounded();
     let (fill, filled) = unbounded();
-    for _ in 0..FEED_BUFFERS {
+    for _ in 0..BUFFERS {
         want.send(vec![0; PIECE]).expect("the receiver is in this function");
     }
-    let hung_up = Arc::new(AtomicBool::new(false));
-    let fed = Fed {
+    let disconnected = Arc::new(AtomicBool::new(false));
+    let consumer = Consumer {
         wanted: Some(want),
         filled,
         buffer: Vec::new(),
         start: 0,
         len: 0,
         end: None,
-        hung_up: hung_up.clone(),
+        disconnected: disconnected.clone(),
     };
-    (fed, Feeding { wanted, filled: fill, hung_up })
+    (consumer, Producer { wanted, filled: fill, disconnected })
 }
 
-impl Fed {
-    fn fill(&mut self, guard: &Guard) -> Result<&[u8], SourceError> {
-        guard.check()?;
+impl Consumer {
+    fn fill(&mut self, interrupt: &Interrupt) -> Result<&[u8], SourceError> {
+        interrupt.check()?;
         while self.start == self.len {
             if let Some(end) = &self.end {
                 end.clone()?;
                 break;
             }
-            let filled = self.receive(guard)?;
+            let filled = self.receive(interrupt)?;
             let used = std::mem::replace(&mut self.buffer, filled.buffer);
             (self.start, self.len) = (0, filled.len);
             self.end = filled.end;
@@ -521,9 +524,9 @@ impl Fed {
         Ok(&self.buffer[self.start..self.len])
     }
 
-    fn receive(&self, guard: &Guard) -> Result<Filled, SourceError> {
+    fn receive(&self, interrupt: &Interrupt) -> Result<Filled, SourceError> {
         let never = never();
-        let stopped = guard.stop.as_ref().map_or(&never, |(_, gate)| gate);
+        let stopped = interrupt.stop.as_ref().map_or(&never, |(_, gate)| gate);
         select_biased! {
             recv(stopped) -> _ => Err(SourceError::Cancelled),
             recv(self.filled) -> filled => filled.map_err(|_| SourceError::Cancelled),
@@ -531,16 +534,16 @@ impl Fed {
     }
 }
 
-impl Drop for Fed {
+impl Drop for Consumer {
     fn drop(&mut self) {
-        self.hung_up.store(true, Ordering::Relaxed);
+        self.disconnected.store(true, Ordering::Relaxed);
     }
 }
 
-impl Feed<'_> {
-    /// Empty buffers to [`serve`](Feed::serve). Disconnected: nothing more is wanted.
+impl ReadCallback<'_> {
+    /// Empty buffers to [`serve`](ReadCallback::serve). Disconnected: nothing more is wanted.
     pub(crate) fn wanted(&self) -> &Receiver<Vec<u8>> {
-        &self.feeding.wanted
+        &self.producer.wanted
     }
 
     /// Calls the read callback until there is enough to send on, the end, or an error.
@@ -548,11 +551,11 @@ impl Feed<'_> {
         if self.ended {
             return;
         }
-        let hung_up = self.feeding.hung_up.clone();
-        let filled = Filled::by(buffer, FEED_ENOUGH, &hung_up, |into| self.read(into));
+        let disconnected = self.producer.disconnected.clone();
+        let filled = Filled::by(buffer, CALLBACK_ENOUGH, &disconnected, |into| self.read(into));
         self.ended = filled.end.is_some();
         // Nobody may be there any more; the caller's loop sees that by itself.
-        let _ = self.feeding.filled.send(filled);
+        let _ = self.producer.filled.send(filled);
     }
 
     fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {

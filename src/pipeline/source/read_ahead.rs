@@ -6,12 +6,12 @@ use std::io;
 use std::sync::atomic::AtomicBool;
 use std::thread::{Scope, ScopedJoinHandle};
 
-use super::{Descriptor, Filled, Guard, Input, PIECE, Supply, channel};
+use super::{Descriptor, Filled, Input, Interrupt, Kind, PIECE, channel};
 use crate::digest::Hasher;
 use crate::sys;
 
 /// The thread; it ends with the input. What it hashed is all that was read.
-pub(crate) type Ahead<'scope> = ScopedJoinHandle<'scope, Option<Hasher>>;
+pub(crate) type ReadAhead<'scope> = ScopedJoinHandle<'scope, Option<Hasher>>;
 
 impl<'scope> Input<'scope> {
     /// From here on another thread reads, if this is a regular file, and updates `hasher` with all
@@ -20,27 +20,28 @@ impl<'scope> Input<'scope> {
         &mut self,
         scope: &'scope Scope<'scope, '_>,
         hasher: &mut Option<Hasher>,
-    ) -> io::Result<Option<Ahead<'scope>>> {
-        let file = match std::mem::replace(&mut self.supply, Supply::Memory(&[])) {
-            Supply::File(file) if !file.waits => file,
+    ) -> io::Result<Option<ReadAhead<'scope>>> {
+        let file = match std::mem::replace(&mut self.kind, Kind::Memory(&[])) {
+            Kind::File(file) if !file.waits => file,
             other => {
-                self.supply = other;
+                self.kind = other;
                 return Ok(None);
             }
         };
-        let (mut fed, feeding) = channel();
-        let mut reading = Reading { file, guard: self.guard.clone(), hasher: hasher.take() };
+        let (mut consumer, producer) = channel();
+        let mut reading =
+            Reading { file, interrupt: self.interrupt.clone(), hasher: hasher.take() };
         // What was shown already.
-        (fed.start, fed.len) = (reading.file.start, reading.file.end);
-        fed.buffer = std::mem::take(&mut reading.file.buffer);
-        reading.hash(&fed.buffer[fed.start..fed.len]);
-        self.supply = Supply::Fed(fed);
+        (consumer.start, consumer.len) = (reading.file.start, reading.file.end);
+        consumer.buffer = std::mem::take(&mut reading.file.buffer);
+        reading.hash(&consumer.buffer[consumer.start..consumer.len]);
+        self.kind = Kind::Consumer(consumer);
         let run = move || {
-            while let Ok(buffer) = feeding.wanted.recv() {
-                let filled = reading.fill(buffer, &feeding.hung_up);
+            while let Ok(buffer) = producer.wanted.recv() {
+                let filled = reading.fill(buffer, &producer.disconnected);
                 let ended = filled.end.is_some();
                 // Nobody may want it any more; then nobody wants the digest either.
-                if feeding.filled.send(filled).is_err() || ended {
+                if producer.filled.send(filled).is_err() || ended {
                     break;
                 }
             }
@@ -52,14 +53,14 @@ impl<'scope> Input<'scope> {
 
 struct Reading {
     file: Descriptor,
-    guard: Guard,
+    interrupt: Interrupt,
     hasher: Option<Hasher>,
 }
 
 impl Reading {
-    fn fill(&mut self, buffer: Vec<u8>, hung_up: &AtomicBool) -> Filled {
-        let read = |into: &mut [u8]| self.file.read(into, &self.guard);
-        let filled = Filled::by(buffer, PIECE, hung_up, read);
+    fn fill(&mut self, buffer: Vec<u8>, disconnected: &AtomicBool) -> Filled {
+        let read = |into: &mut [u8]| self.file.read(into, &self.interrupt);
+        let filled = Filled::by(buffer, PIECE, disconnected, read);
         self.hash(&filled.buffer[..filled.len]);
         filled
     }

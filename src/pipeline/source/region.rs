@@ -6,12 +6,12 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::{pread, retry_on_intr};
 
-use super::{Guard, SourceError};
+use super::{Interrupt, SourceError};
 
 /// It does not move the file's position.
 pub(crate) struct Region<'a> {
     pub(super) bytes: Bytes<'a>,
-    pub(super) guard: &'a Guard,
+    pub(super) interrupt: &'a Interrupt,
 }
 
 pub(super) enum Bytes<'a> {
@@ -30,7 +30,7 @@ impl Region<'_> {
 
     /// Reads some bytes from `offset` on; 0 at the end, also at that of a file that has shrunk.
     pub(crate) fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, SourceError> {
-        self.guard.check()?;
+        self.interrupt.check()?;
         match &self.bytes {
             Bytes::Memory(blob) => {
                 let begin = usize::try_from(offset).ok();

@@ -17,7 +17,7 @@ const THREADS: [usize; 2] = [4, 8];
 
 fn settings(threads: usize) -> Settings {
     // On a machine with few CPUs, too.
-    Settings { spread: true, ..super::stream::settings(threads) }
+    Settings { parallel_decode: true, ..super::stream::settings(threads) }
 }
 
 /// Bytes that compress to some two thirds, with matches near and far.
@@ -133,17 +133,18 @@ fn cancelled_or_abandoned_it_ends() {
         wanted.cancel = Some(cancel.clone());
         let (input, _) = Source::memory(blob()).open(Some(&cancel)).unwrap();
         std::thread::scope(|scope| {
-            let mut flow = Flow::start(scope, input, &wanted, Arc::default()).unwrap();
-            flow.next().unwrap().expect("a first chunk");
+            let mut pipeline = Pipeline::start(scope, input, &wanted, Arc::default()).unwrap();
+            pipeline.next().unwrap().expect("a first chunk");
             cancel.cancel();
-            assert_eq!(flow.next().err().unwrap().kind(), ErrorKind::Cancelled);
-            flow.abandon();
+            assert_eq!(pipeline.next().err().unwrap().kind(), ErrorKind::Cancelled);
+            pipeline.abandon();
         });
         let (input, _) = Source::memory(blob()).open(None).unwrap();
         std::thread::scope(|scope| {
-            let mut flow = Flow::start(scope, input, &settings(threads), Arc::default()).unwrap();
-            flow.next().unwrap().expect("a first chunk");
-            drop(flow);
+            let mut pipeline =
+                Pipeline::start(scope, input, &settings(threads), Arc::default()).unwrap();
+            pipeline.next().unwrap().expect("a first chunk");
+            drop(pipeline);
         });
     }
 }
@@ -155,15 +156,15 @@ fn file_that_shrinks_meanwhile_is_a_truncated_stream() {
     let (input, _) = Source::file(file).open(None).unwrap();
     shrinking.set_len(blob().len() as u64 / 2).unwrap();
     std::thread::scope(|scope| {
-        let mut flow = Flow::start(scope, input, &settings(8), Arc::default()).unwrap();
+        let mut pipeline = Pipeline::start(scope, input, &settings(8), Arc::default()).unwrap();
         let failed = loop {
-            match flow.next() {
+            match pipeline.next() {
                 Ok(Some(_)) => {}
                 Ok(None) => panic!("half of a stream was accepted"),
                 Err(error) => break error,
             }
         };
         assert!(matches!(failed.kind(), ErrorKind::Corrupt | ErrorKind::Source), "{failed}");
-        flow.abandon();
+        pipeline.abandon();
     });
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The belt under thousands of schedules, by shuttle: a deadlock or a lost wake-up in any of them
+//! The queue under thousands of schedules, by shuttle: a deadlock or a lost wake-up in any of them
 //! fails. `make test-schedules` runs them.
 
 use std::sync::Arc;
@@ -10,33 +10,33 @@ use shuttle::thread;
 
 use crate::digest::Hasher;
 use crate::error::{Cause, Error};
-use crate::pipeline::queue::{Belt, CHUNK, Chunk};
+use crate::pipeline::queue::{CHUNK, Chunk, Queue};
 
 /// More than there are buffers.
 const CHUNKS: usize = 7;
 
-fn press(belt: &Arc<Belt>) {
+fn next_chunk(queue: &Arc<Queue>) {
     for number in 0..CHUNKS {
-        let Some(mut buffer) = belt.buffer() else { break };
+        let Some(mut buffer) = queue.buffer() else { break };
         buffer.fill(number as u8);
-        belt.put(Chunk::new(belt, buffer, CHUNK));
+        queue.put(Chunk::new(queue, buffer, CHUNK));
         // As with a layer that is not compressed, and as with one that is.
         if number % 2 == 0 {
-            belt.hash_next();
+            queue.hash_next();
         }
     }
-    belt.end(Ok(()));
-    belt.help();
+    queue.end(Ok(()));
+    queue.work();
 }
 
 /// Reads all, leaves work for each chunk, which keeps it, and waits for all of it now and then.
-fn read(belt: &Arc<Belt>, fails: Option<usize>) -> Result<usize, Error> {
+fn read(queue: &Arc<Queue>, fails: Option<usize>) -> Result<usize, Error> {
     let done = Arc::new(AtomicUsize::new(0));
     let mut number = 0;
-    while let Some(chunk) = belt.take()? {
+    while let Some(chunk) = queue.take()? {
         assert_eq!(chunk[0], number as u8, "chunks come in order");
         let (done, fails) = (done.clone(), fails == Some(number));
-        belt.leave(Box::new(move || {
+        queue.submit(Box::new(move || {
             if fails {
                 return Err(Cause::Filter(Errno::XDEV).into());
             }
@@ -44,39 +44,39 @@ fn read(belt: &Arc<Belt>, fails: Option<usize>) -> Result<usize, Error> {
             Ok(())
         }));
         if number % 3 == 2 {
-            belt.settle()?;
+            queue.wait_for_tasks()?;
         }
         number += 1;
     }
-    belt.settle()?;
+    queue.wait_for_tasks()?;
     Ok(done.load(Ordering::Relaxed))
 }
 
-fn run(helpers: usize, fails: Option<usize>) {
-    let belt = Belt::new(Hasher::towards(None));
+fn run(workers: usize, fails: Option<usize>) {
+    let queue = Queue::new(Hasher::towards(None));
     let mut threads = Vec::new();
-    let pressing = belt.clone();
-    threads.push(thread::spawn(move || press(&pressing)));
-    for _ in 0..helpers {
-        let belt = belt.clone();
-        threads.push(thread::spawn(move || belt.help()));
+    let decompressing = queue.clone();
+    threads.push(thread::spawn(move || decompressor(&decompressing)));
+    for _ in 0..workers {
+        let queue = queue.clone();
+        threads.push(thread::spawn(move || queue.work()));
     }
-    let result = read(&belt, fails);
+    let result = read(&queue, fails);
     if fails.is_none() {
         assert_eq!(result.expect("read to the end"), CHUNKS * CHUNK);
         let mut hasher = Hasher::towards(None);
         (0..CHUNKS).for_each(|number| hasher.update(&[number as u8; CHUNK]));
-        assert_eq!(belt.finish().0, hasher.finish());
+        assert_eq!(queue.finish().0, hasher.finish());
     } else {
         assert_eq!(result.expect_err("an error").errno(), Errno::XDEV);
     }
-    belt.stop();
+    queue.stop();
     threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
 }
 
-fn schedules(helpers: usize, fails: Option<usize>) {
-    shuttle::check_random(move || run(helpers, fails), 3_000);
-    shuttle::check_pct(move || run(helpers, fails), 3_000, 3);
+fn schedules(workers: usize, fails: Option<usize>) {
+    shuttle::check_random(move || run(workers, fails), 3_000);
+    shuttle::check_pct(move || run(workers, fails), 3_000, 3);
 }
 
 #[test]

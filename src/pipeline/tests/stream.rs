@@ -15,7 +15,7 @@ use crate::digest::Algorithm;
 use crate::error::ErrorKind;
 use crate::pipeline::decompress::DecompressError;
 use crate::pipeline::queue::{CHUNK, POOL};
-use crate::pipeline::source::{Feed, Source};
+use crate::pipeline::source::{ReadCallback, Source};
 use crate::pipeline::*;
 
 /// Text that compresses well, but not to nothing.
@@ -77,25 +77,25 @@ fn piped(blob: &[u8]) -> OwnedFd {
     read
 }
 
-/// Drains a flow as the pipeline will: a worker reads, this thread serves the read callback.
+/// Drains a pipeline as unpack does: a worker reads, this thread serves the read callback.
 pub(super) fn drain(source: Source<'_>, settings: &Settings) -> (Vec<u8>, Result<Summary>) {
-    let (input, feed) = source.open(settings.cancel.as_ref()).unwrap();
+    let (input, read_callback) = source.open(settings.cancel.as_ref()).unwrap();
     thread::scope(|scope| {
         let worker = scope.spawn(move || {
             let mut out = Vec::new();
             let result = read_all(scope, input, settings, &mut out);
             (out, result)
         });
-        if let Some(feed) = feed {
-            serve(feed);
+        if let Some(read_callback) = read_callback {
+            serve(read_callback);
         }
         worker.join().unwrap()
     })
 }
 
-fn serve(mut feed: Feed<'_>) {
-    while let Ok(buffer) = feed.wanted().recv() {
-        feed.serve(buffer);
+fn serve(mut read_callback: ReadCallback<'_>) {
+    while let Ok(buffer) = read_callback.wanted().recv() {
+        read_callback.serve(buffer);
     }
 }
 
@@ -105,20 +105,20 @@ fn read_all<'scope>(
     settings: &Settings,
     out: &mut Vec<u8>,
 ) -> Result<Summary> {
-    let mut flow = Flow::start(scope, input, settings, Arc::default())?;
+    let mut pipeline = Pipeline::start(scope, input, settings, Arc::default())?;
     loop {
-        match flow.next() {
+        match pipeline.next() {
             Ok(Some(chunk)) => {
                 assert_eq!(out.len() % CHUNK, 0, "only the last chunk may be short");
                 out.extend_from_slice(&chunk);
             }
             Ok(None) => {
-                let summary = flow.finish()?;
+                let summary = pipeline.finish()?;
                 summary.compare(&settings.expect)?;
                 return Ok(summary);
             }
             Err(error) => {
-                let amounts = flow.abandon();
+                let amounts = pipeline.abandon();
                 assert!(amounts.layer_bytes >= out.len() as u64);
                 return Err(error);
             }
@@ -183,36 +183,36 @@ fn the_digest_of_a_known_stream_is_that_of_sha256sum() {
 
 #[test]
 fn the_reader_and_the_decompressor_hash_for_each_other() {
-    let put = |belt: &Arc<Belt>, byte| {
-        let mut buffer = belt.buffer().unwrap();
+    let put = |queue: &Arc<Queue>, byte| {
+        let mut buffer = queue.buffer().unwrap();
         buffer.fill(byte);
-        belt.put(Chunk::new(belt, buffer, CHUNK));
+        queue.put(Chunk::new(queue, buffer, CHUNK));
     };
     let bytes = |count: usize| (0..count).flat_map(|i| vec![i as u8; CHUNK]).collect::<Vec<_>>();
 
     // Every buffer waits for hashing and the reader has let go of all: the decompressor alone
     // gets a buffer out of that, by hashing.
-    let belt = Belt::new(Hasher::towards(None));
-    (0..POOL).for_each(|byte| put(&belt, byte as u8));
-    (0..POOL).for_each(|_| drop(belt.take().unwrap()));
-    assert_eq!(belt.digest_time(), Duration::ZERO);
-    put(&belt, POOL as u8);
-    assert!(belt.digest_time() > Duration::ZERO);
-    assert_eq!(belt.finish().0, digest("sha256", &bytes(POOL + 1)));
+    let queue = Queue::new(Hasher::towards(None));
+    (0..POOL).for_each(|byte| put(&queue, byte as u8));
+    (0..POOL).for_each(|_| drop(queue.take().unwrap()));
+    assert_eq!(queue.digest_time(), Duration::ZERO);
+    put(&queue, POOL as u8);
+    assert!(queue.digest_time() > Duration::ZERO);
+    assert_eq!(queue.finish().0, digest("sha256", &bytes(POOL + 1)));
 
     // The reader waits for a chunk that comes only after it has hashed the one before.
-    let belt = Belt::new(Hasher::towards(None));
-    put(&belt, 0);
-    drop(belt.take().unwrap());
+    let queue = Queue::new(Hasher::towards(None));
+    put(&queue, 0);
+    drop(queue.take().unwrap());
     thread::scope(|scope| {
-        let reader = scope.spawn(|| belt.take().map(|chunk| chunk.map(|chunk| chunk[0])));
-        while belt.digest_time() == Duration::ZERO {
+        let reader = scope.spawn(|| queue.take().map(|chunk| chunk.map(|chunk| chunk[0])));
+        while queue.digest_time() == Duration::ZERO {
             thread::yield_now();
         }
-        put(&belt, 1);
+        put(&queue, 1);
         assert_eq!(reader.join().unwrap().unwrap(), Some(1));
     });
-    assert_eq!(belt.finish().0, digest("sha256", &bytes(2)));
+    assert_eq!(queue.finish().0, digest("sha256", &bytes(2)));
 }
 
 #[test]
@@ -221,10 +221,10 @@ fn a_slow_reader_that_holds_chunks_gets_the_whole_stream() {
     let blob = gzip(&archive);
     let (input, _) = Source::memory(&blob).open(None).unwrap();
     thread::scope(|scope| {
-        let mut flow = Flow::start(scope, input, &settings(2), Arc::default()).unwrap();
+        let mut pipeline = Pipeline::start(scope, input, &settings(2), Arc::default()).unwrap();
         let mut held = std::collections::VecDeque::new();
         let mut out = Vec::new();
-        while let Some(chunk) = flow.next().unwrap() {
+        while let Some(chunk) = pipeline.next().unwrap() {
             held.push_back(chunk.clone());
             if held.len() == POOL - 1 {
                 out.extend_from_slice(&held.pop_front().unwrap());
@@ -232,8 +232,8 @@ fn a_slow_reader_that_holds_chunks_gets_the_whole_stream() {
         }
         held.iter().for_each(|chunk| out.extend_from_slice(chunk));
         assert!(out == archive);
-        // Chunks may outlive their flow.
-        assert_eq!(flow.finish().unwrap().diff_id, digest("sha256", &archive));
+        // Chunks may outlive their pipeline.
+        assert_eq!(pipeline.finish().unwrap().diff_id, digest("sha256", &archive));
         assert!(archive.ends_with(&held.back().unwrap()[..]));
     });
 }
@@ -296,9 +296,10 @@ fn bytes_behind_what_was_read_count_in_both_digests() {
         for threads in [1, 2] {
             let (input, _) = Source::memory(&blob).open(None).unwrap();
             let summary = thread::scope(|scope| {
-                let mut flow = Flow::start(scope, input, &settings(threads), Arc::default())?;
-                flow.next()?;
-                flow.finish()
+                let mut pipeline =
+                    Pipeline::start(scope, input, &settings(threads), Arc::default())?;
+                pipeline.next()?;
+                pipeline.finish()
             });
             let summary = summary.unwrap();
             assert_eq!(summary.blob_digest, Some(digest("sha256", &blob)));
@@ -491,26 +492,26 @@ fn a_flow_dropped_or_abandoned_halfway_does_not_wait() {
         [
             Source::memory(&blob),
             Source::file(silent.try_clone().unwrap()),
-            // Never served: the input waits for its feed.
+            // Never served: the input waits for its read callback.
             Source::reader(|_| unreachable!()),
         ]
     };
     for threads in [1, 2] {
         for abandon in [true, false] {
             for (index, source) in sources().into_iter().enumerate() {
-                let (input, feed) = source.open(None).unwrap();
+                let (input, read_callback) = source.open(None).unwrap();
                 thread::scope(|scope| {
-                    let mut flow =
-                        Flow::start(scope, input, &settings(threads), Arc::default()).unwrap();
+                    let mut pipeline =
+                        Pipeline::start(scope, input, &settings(threads), Arc::default()).unwrap();
                     if index == 0 {
-                        flow.next().unwrap();
+                        pipeline.next().unwrap();
                     }
                     if abandon {
-                        flow.abandon();
+                        pipeline.abandon();
                     }
                 });
-                if let Some(feed) = feed {
-                    while feed.wanted().recv().is_ok() {}
+                if let Some(read_callback) = read_callback {
+                    while read_callback.wanted().recv().is_ok() {}
                 }
             }
         }
@@ -578,7 +579,7 @@ fn a_callback_is_not_asked_again_after_the_end_an_error_or_a_failed_unpack() {
         assert_eq!(drain(source, &settings(2)).1.is_ok(), answer.is_ok());
         assert_eq!(asked, 1);
     }
-    // An endless trickle behind a magic that fails: serving must end soon after the flow did.
+    // An endless trickle behind a magic that fails: serving must end soon after the pipeline did.
     let (failed, wait) = bounded::<()>(0);
     let mut asked = 0;
     let endless = Source::reader(|into| {
@@ -590,14 +591,14 @@ fn a_callback_is_not_asked_again_after_the_end_an_error_or_a_failed_unpack() {
         }
         Ok(count)
     });
-    let (input, feed) = endless.open(None).unwrap();
+    let (input, read_callback) = endless.open(None).unwrap();
     thread::scope(|scope| {
         scope.spawn(move || {
             let mut out = Vec::new();
             assert!(read_all(scope, input, &settings(2), &mut out).is_err());
             drop(failed);
         });
-        serve(feed.unwrap());
+        serve(read_callback.unwrap());
     });
     assert!(asked <= 3, "asked {asked} times");
 }
@@ -618,8 +619,8 @@ fn a_cancelled_callback_reports_the_cancel_whatever_it_returns() {
 fn a_panic_in_the_decompressor_is_an_error_for_the_reader() {
     thread::scope(|scope| {
         let input = Input::panicking();
-        let mut flow = Flow::start(scope, input, &settings(2), Arc::default()).unwrap();
-        let failure = flow.next().map(drop).unwrap_err();
+        let mut pipeline = Pipeline::start(scope, input, &settings(2), Arc::default()).unwrap();
+        let failure = pipeline.next().map(drop).unwrap_err();
         assert_eq!(failure.kind(), ErrorKind::Panic);
         assert_eq!(failure.to_string(), "internal error: a defect, for the tests");
     });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Work that the reader leaves to others.
+//! Tasks that the reader leaves to others.
 
 use std::sync::atomic::AtomicUsize;
 use std::thread;
@@ -8,15 +8,15 @@ use crate::error::ErrorKind;
 use crate::pipeline::queue::{CHUNK, POOL};
 use crate::pipeline::*;
 
-fn belt() -> Arc<Belt> {
-    Belt::new(Hasher::towards(None))
+fn queue() -> Arc<Queue> {
+    Queue::new(Hasher::towards(None))
 }
 
-fn chunk(belt: &Arc<Belt>) -> Chunk {
-    Chunk::new(belt, belt.buffer().unwrap(), CHUNK)
+fn chunk(queue: &Arc<Queue>) -> Chunk {
+    Chunk::new(queue, queue.buffer().unwrap(), CHUNK)
 }
 
-fn count(done: &Arc<AtomicUsize>) -> Work {
+fn count(done: &Arc<AtomicUsize>) -> Task {
     let done = done.clone();
     Box::new(move || {
         done.fetch_add(1, Ordering::Relaxed);
@@ -24,77 +24,77 @@ fn count(done: &Arc<AtomicUsize>) -> Work {
     })
 }
 
-fn fail() -> Work {
+fn fail() -> Task {
     Box::new(|| Err(Cause::Filter(Errno::XDEV).into()))
 }
 
 #[test]
 fn settle_does_what_nobody_else_does() {
-    let (belt, done) = (belt(), Arc::new(AtomicUsize::new(0)));
-    (0..5).for_each(|_| belt.leave(count(&done)));
+    let (queue, done) = (queue(), Arc::new(AtomicUsize::new(0)));
+    (0..5).for_each(|_| queue.submit(count(&done)));
     assert_eq!(done.load(Ordering::Relaxed), 0);
-    belt.settle().unwrap();
+    queue.wait_for_tasks().unwrap();
     assert_eq!(done.load(Ordering::Relaxed), 5);
-    belt.settle().unwrap();
+    queue.wait_for_tasks().unwrap();
 }
 
 #[test]
 fn decompressor_gets_a_buffer_by_doing_what_keeps_it() {
-    let (belt, done) = (belt(), Arc::new(AtomicUsize::new(0)));
+    let (queue, done) = (queue(), Arc::new(AtomicUsize::new(0)));
     for _ in 0..POOL {
-        let (kept, count) = (chunk(&belt), count(&done));
-        belt.leave(Box::new(move || {
+        let (kept, count) = (chunk(&queue), count(&done));
+        queue.submit(Box::new(move || {
             assert_eq!(kept.len(), CHUNK);
             count()
         }));
     }
-    drop(belt.buffer().expect("a buffer"));
+    drop(queue.buffer().expect("a buffer"));
     assert_eq!(done.load(Ordering::Relaxed), 1);
 }
 
 #[test]
 fn helpers_work_until_a_stop() {
-    let (belt, done) = (belt(), Arc::new(AtomicUsize::new(0)));
+    let (queue, done) = (queue(), Arc::new(AtomicUsize::new(0)));
     thread::scope(|scope| {
-        let helpers: Vec<_> = (0..3).map(|_| scope.spawn(|| belt.help())).collect();
-        (0..100).for_each(|_| belt.leave(count(&done)));
+        let workers: Vec<_> = (0..3).map(|_| scope.spawn(|| queue.work())).collect();
+        (0..100).for_each(|_| queue.submit(count(&done)));
         while done.load(Ordering::Relaxed) < 100 {
             thread::yield_now();
         }
-        assert!(!helpers.iter().any(|helper| helper.is_finished()));
-        belt.stop();
+        assert!(!workers.iter().any(|worker| worker.is_finished()));
+        queue.stop();
     });
-    belt.leave(count(&done));
-    belt.settle().unwrap();
+    queue.submit(count(&done));
+    queue.wait_for_tasks().unwrap();
     assert_eq!(done.load(Ordering::Relaxed), 100, "nothing is begun after a stop");
 }
 
 #[test]
 fn first_error_comes_out_once_and_nothing_is_begun_after_it() {
-    let (belt, done) = (belt(), Arc::new(AtomicUsize::new(0)));
-    belt.put(chunk(&belt));
-    [count(&done), fail(), count(&done)].into_iter().for_each(|work| belt.leave(work));
-    assert_eq!(belt.settle().unwrap_err().errno(), Errno::XDEV);
-    belt.leave(count(&done));
+    let (queue, done) = (queue(), Arc::new(AtomicUsize::new(0)));
+    queue.put(chunk(&queue));
+    [count(&done), fail(), count(&done)].into_iter().for_each(|work| queue.submit(work));
+    assert_eq!(queue.wait_for_tasks().unwrap_err().errno(), Errno::XDEV);
+    queue.submit(count(&done));
     assert_eq!(done.load(Ordering::Relaxed), 1);
     // Before the chunk that waits.
-    assert_eq!(belt.take().err().unwrap().kind(), ErrorKind::Cancelled);
+    assert_eq!(queue.take().err().unwrap().kind(), ErrorKind::Cancelled);
 }
 
 #[test]
 fn panic_in_work_is_an_error_for_the_reader() {
-    let belt = belt();
-    belt.leave(Box::new(|| panic!("made to panic")));
-    let error = belt.settle().unwrap_err();
+    let queue = queue();
+    queue.submit(Box::new(|| panic!("made to panic")));
+    let error = queue.wait_for_tasks().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Panic);
     assert!(error.to_string().contains("made to panic"), "{error}");
 }
 
 #[test]
 fn stretch_is_a_part_of_its_own_chunk_only() {
-    let belt = belt();
-    let (one, other) = (chunk(&belt), chunk(&belt));
-    assert_eq!(one.stretch(&one[3..10]).expect("a part").len(), 7);
-    assert!(one.stretch(&other[3..10]).is_none());
-    assert_eq!(one.stretch(&one[CHUNK..]).expect("nothing, at the end").len(), 0);
+    let queue = queue();
+    let (one, other) = (chunk(&queue), chunk(&queue));
+    assert_eq!(one.slice(&one[3..10]).expect("a part").len(), 7);
+    assert!(one.slice(&other[3..10]).is_none());
+    assert_eq!(one.slice(&one[CHUNK..]).expect("nothing, at the end").len(), 0);
 }
