@@ -6,17 +6,15 @@ use std::fmt;
 use rustix::io::Errno;
 use serde::Serialize;
 
-use crate::apply::ApplyError;
-use crate::check::ProbeError;
+use crate::apply::{ApplyError, JobCause, JobError};
 use crate::digest::DigestError;
 use crate::layer::LayerError;
 use crate::limits::LimitExceeded;
 use crate::options::OptionsError;
-use crate::pipeline::decompress::DecompressError;
-use crate::pipeline::source::SourceError;
+use crate::pipeline::{DecompressError, PipelineError, SourceError};
 use crate::report::Report;
 use crate::resolve::ResolveError;
-use crate::tar::{ParseError, TarError};
+use crate::tar::{ParseError, Place, TarError};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -72,8 +70,6 @@ pub enum Cause {
     Resolve(#[from] ResolveError),
     #[error(transparent)]
     Apply(#[from] ApplyError),
-    #[error(transparent)]
-    Probe(#[from] ProbeError),
     /// The caller's filter callback failed.
     #[error("filter callback: {0}")]
     Filter(Errno),
@@ -86,17 +82,6 @@ pub enum Cause {
     Cancelled,
     #[error("internal error: {0}")]
     Panic(String),
-}
-
-/// Which entry of the archive an error is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// Counted from 0, metadata entries not counted.
-    pub entry: u64,
-    /// The name as it stands in the archive; empty if it could not be read.
-    pub path: Vec<u8>,
-    /// Where the entry starts in the uncompressed archive, in bytes.
-    pub offset: u64,
 }
 
 /// Why an operation failed, with the entry and the offset where there is one.
@@ -156,6 +141,38 @@ impl<C: Into<Cause>> From<C> for Error {
     }
 }
 
+impl From<JobError> for Error {
+    fn from(error: JobError) -> Error {
+        let JobError { cause, place } = error;
+        Error(Box::new(Inner { cause: cause.into(), place, report: None }))
+    }
+}
+
+impl From<JobCause> for Cause {
+    fn from(cause: JobCause) -> Cause {
+        match cause {
+            JobCause::Options(error) => error.into(),
+            JobCause::Layer(error) => error.into(),
+            JobCause::Resolve(error) => error.into(),
+            JobCause::Apply(error) => error.into(),
+            JobCause::Pipeline(error) => error.into(),
+        }
+    }
+}
+
+impl From<PipelineError> for Cause {
+    fn from(error: PipelineError) -> Cause {
+        match error {
+            PipelineError::Source(error) => error.into(),
+            PipelineError::Decompress(error) => error.into(),
+            PipelineError::Limit(error) => error.into(),
+            PipelineError::Thread(error) => Cause::Thread(error),
+            PipelineError::Cancelled => Cause::Cancelled,
+            PipelineError::Panic(message) => Cause::Panic(message),
+        }
+    }
+}
+
 impl From<ParseError> for Cause {
     fn from(error: ParseError) -> Cause {
         match error {
@@ -189,7 +206,8 @@ impl Cause {
             Cause::Options(
                 OptionsError::Root { errno, .. }
                 | OptionsError::Lower { errno, .. }
-                | OptionsError::Upper { errno, .. },
+                | OptionsError::Upper { errno, .. }
+                | OptionsError::Directory { errno, .. },
             ) => (K::InvalidArgument, *errno),
             Cause::Options(OptionsError::Live { .. }) => (K::InvalidArgument, Errno::BUSY),
             Cause::Options(_) => (K::InvalidArgument, Errno::INVAL),
@@ -201,16 +219,30 @@ impl Cause {
             Cause::Decompress(_) => (K::Corrupt, Errno::BADMSG),
             Cause::Digest(_) => (K::Digest, Errno::BADMSG),
             Cause::Tar(_) => (K::Archive, Errno::BADMSG),
-            Cause::Layer(error) => error.verdict(),
+            Cause::Layer(error) => refusal(error),
             Cause::Limit(_) => (K::Limit, Errno::FBIG),
             Cause::Resolve(error) => (K::Filesystem, error.errno()),
             Cause::Apply(error) => (K::Filesystem, error.errno()),
-            Cause::Probe(error) => (K::InvalidArgument, error.errno()),
             Cause::Thread(error) => {
                 (K::Filesystem, Errno::from_io_error(error).unwrap_or(Errno::AGAIN))
             }
             Cause::Filter(errno) | Cause::Finding(errno) => (K::Callback, *errno),
             Cause::Panic(_) => (K::Panic, Errno::NOTRECOVERABLE),
         }
+    }
+}
+
+/// The same for what no layer may have.
+fn refusal(error: &LayerError) -> (ErrorKind, Errno) {
+    use LayerError as E;
+    match error {
+        E::ComponentTooLong(_) => (ErrorKind::Layer, Errno::NAMETOOLONG),
+        E::LinkTargetMissing(_) | E::LinkTargetWhitedOut(_) => (ErrorKind::Layer, Errno::NOENT),
+        E::LinkToDirectory(_) | E::LinkToRoot => (ErrorKind::Layer, Errno::PERM),
+        E::ParentNotDirectory(_) => (ErrorKind::Layer, Errno::NOTDIR),
+        E::OpaqueRootWithoutParents | E::LinkTargetUnknown(_) => {
+            (ErrorKind::Unsupported, Errno::OPNOTSUPP)
+        }
+        _ => (ErrorKind::Layer, Errno::INVAL),
     }
 }

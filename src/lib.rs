@@ -57,23 +57,21 @@ pub use apply::ApplyError;
 pub use audit::{AuditLayer, AuditObserver, AuditOptions, AuditReport, Damage, DamageKind};
 pub use audit::{OverlayMount, audit, audit_directories, overlay_mounts};
 pub use cancel::Cancel;
-pub use check::{
-    CopyUp, MountKind, Obstacle, OpaqueXattr, Outcome, OverlayCheck, ProbeError, Trial,
-};
+pub use check::{CopyUp, MountKind, Obstacle, OpaqueXattr, Outcome, OverlayCheck, Trial};
 pub use check::{Verdict, check_overlay_opaque_propagation};
 pub use digest::{Algorithm, Digest, DigestError, ParseDigestError};
-pub use error::{Cause, Error, ErrorKind, Place, Result};
+pub use error::{Cause, Error, ErrorKind, Result};
 pub use layer::LayerError;
 pub use limits::{LimitExceeded, Limits, RATIO_FLOOR};
 pub use observer::{Observer, Progress, Warning};
 pub use options::{Devices, Expect, IdRange, Lowers, MAX_THREADS, Mode, Options, OptionsError};
 pub use options::{Owners, Sync};
-pub use pipeline::decompress::DecompressError;
-pub use pipeline::source::{Source, SourceError};
+pub use pipeline::{DecompressError, Source, SourceError};
 pub use report::{Bytes, Compression, EntryCounts, Report, SkipExample, SkipReason, Skipped};
 pub use report::{Skips, StageTimes};
 pub use resolve::ResolveError;
 pub use scan::{Finding, FindingKind, Findings, Refusal, ScanObserver, ScanReport, scan};
+pub use tar::Place;
 #[cfg(feature = "stages")]
 #[doc(hidden)]
 pub use unpack::stages;

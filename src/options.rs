@@ -131,6 +131,9 @@ pub enum OptionsError {
     TooManyLowers,
     #[error("root {}: {errno}", path.display())]
     Root { path: PathBuf, errno: rustix::io::Errno },
+    /// Of a check.
+    #[error("directory {}: {errno}", path.display())]
+    Directory { path: PathBuf, errno: rustix::io::Errno },
     #[error("{} is in use by the overlay mount {}", path.display(), mount_point.display())]
     Live { path: PathBuf, mount_point: PathBuf },
     #[error("mounts of this machine: {0}")]

@@ -8,9 +8,9 @@ use rustix::fs::{copy_file_range, ftruncate, futimens, mknodat, openat, readlink
 use rustix::fs::{symlinkat, utimensat};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
+use super::error::{ApplyError, Failing, JobCause};
 use super::metadata::{Owner, open_special, set_mode, set_owner};
-use super::{ApplyError, Failing, Job, xattr};
-use crate::error::Cause;
+use super::{Job, xattr};
 use crate::resolve::{Component, DirId, SafeParent, times_of};
 
 /// Where copy_file_range(2) does not reach, between two file systems for one.
@@ -23,7 +23,7 @@ impl Job<'_> {
         name: Component<'_>,
         layer: usize,
         stat: &Stat,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), JobCause> {
         self.bring_into_root(dir)?;
         let from = self.resolver.fd(dir, layer)?;
         let at = self.resolver.parent(dir)?;

@@ -8,10 +8,10 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::error::{Failing, JobCause};
 use super::metadata::{Owner, default_acl, set_owner, times_of};
 use super::xattr::{self, ACCESS_ACL, DEFAULT_ACL};
-use super::{Failing, InRoot, Job, Replaced};
-use crate::error::Cause;
+use super::{InRoot, Job, Replaced};
 use crate::layer::IMPLIED_OWNER;
 use crate::resolve::{
     Below, Component, Dir, DirId, SafeParent, SeenBelow, opaque_xattr, open_child,
@@ -32,7 +32,7 @@ impl Job<'_> {
         entry: &Entry,
         dir: DirId,
         name: Component<'_>,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), JobCause> {
         let id = match self.existing_dir(dir, name)? {
             Some(id) => {
                 self.describe(entry, id)?;
@@ -54,7 +54,7 @@ impl Job<'_> {
     }
 
     /// Metadata of the root itself: the entry `./`.
-    pub(super) fn describe_root(&mut self, entry: &Entry) -> Result<(), Cause> {
+    pub(super) fn describe_root(&mut self, entry: &Entry) -> Result<(), JobCause> {
         self.describe(entry, DirId::ROOT)?;
         self.resolver.tree.claim_dir(DirId::ROOT);
         self.counts.entries.directories += 1;
@@ -62,7 +62,7 @@ impl Job<'_> {
     }
 
     /// A directory of this name that is in the root already, or none.
-    fn existing_dir(&mut self, dir: DirId, name: Component<'_>) -> Result<Option<DirId>, Cause> {
+    fn existing_dir(&mut self, dir: DirId, name: Component<'_>) -> Result<Option<DirId>, JobCause> {
         if let Some(id) = self.resolver.tree.child(dir, name.as_bytes()) {
             if self.resolver.tree.dir(id).in_root {
                 return Ok(Some(id));
@@ -79,7 +79,7 @@ impl Job<'_> {
     }
 
     /// Gives an existing directory the entry's metadata in place of its own.
-    fn describe(&mut self, entry: &Entry, id: DirId) -> Result<(), Cause> {
+    fn describe(&mut self, entry: &Entry, id: DirId) -> Result<(), JobCause> {
         self.bring_into_upper(id)?;
         let fd = self.resolver.parent(id)?;
         if let Some(owner) = self.owner(entry.uid, entry.gid)? {
@@ -114,7 +114,7 @@ impl Job<'_> {
         &mut self,
         dir: DirId,
         name: Component<'_>,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), JobCause> {
         self.bring_into_root(dir)?;
         self.bring_into_upper(dir)?;
         let (id, fd) = self.new_dir(dir, name, IMPLIED_MODE)?;
@@ -129,7 +129,7 @@ impl Job<'_> {
     }
 
     /// Makes a lower directory in the root as well, with the attributes it has there.
-    pub(super) fn bring_up(&mut self, id: DirId) -> Result<(), Cause> {
+    pub(super) fn bring_up(&mut self, id: DirId) -> Result<(), JobCause> {
         let node = self.resolver.tree.dir(id);
         let (parent, name, below) = (node.parent, node.name.clone(), node.below.clone());
         let name = Component::new(&name).expect("it was one when the directory was added");
@@ -150,7 +150,7 @@ impl Job<'_> {
     }
 
     /// Copies a lower directory's attributes to the same directory in the root.
-    pub(super) fn inherit(&mut self, id: DirId, layer: usize) -> Result<(), Cause> {
+    pub(super) fn inherit(&mut self, id: DirId, layer: usize) -> Result<(), JobCause> {
         let from = self.resolver.fd(id, layer)?;
         let to = self.resolver.parent(id)?;
         let stat = fstat(&from).failing("fstat")?;
@@ -182,7 +182,7 @@ impl Job<'_> {
     }
 
     /// What a directory took from a lower one goes: the lower one turned out to be hidden.
-    pub(super) fn disinherit(&mut self, id: DirId) -> Result<(), Cause> {
+    pub(super) fn disinherit(&mut self, id: DirId) -> Result<(), JobCause> {
         let node = self.resolver.tree.dir(id);
         if node.described || !(node.inherited || node.found) {
             return Ok(());
@@ -210,7 +210,7 @@ impl Job<'_> {
         dir: DirId,
         name: Component<'_>,
         mode: u32,
-    ) -> Result<(DirId, SafeParent), Cause> {
+    ) -> Result<(DirId, SafeParent), JobCause> {
         let parent = self.resolver.tree.dir(dir);
         let (parent_acl, parent_setgid) = (parent.default_acl, parent.setgid);
         let working = mode & 0o777 | WORKING_BITS;
@@ -245,7 +245,7 @@ impl Job<'_> {
         Ok((id, self.resolver.parent(id)?))
     }
 
-    fn open_dir(&mut self, at: &SafeParent, name: Component<'_>) -> Result<OwnedFd, Cause> {
+    fn open_dir(&mut self, at: &SafeParent, name: Component<'_>) -> Result<OwnedFd, JobCause> {
         loop {
             match open_child(at.as_fd(), name.as_bytes()) {
                 Err(Errno::MFILE | Errno::NFILE) if self.spare_descriptors() => {}
@@ -260,7 +260,7 @@ impl Job<'_> {
         fd: &SafeParent,
         owner: Owner,
         differs: bool,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), JobCause> {
         if differs {
             set_owner(fd.as_fd(), owner)?;
         }
@@ -268,7 +268,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    pub(super) fn mark_opaque(&mut self, id: DirId) -> Result<(), Cause> {
+    pub(super) fn mark_opaque(&mut self, id: DirId) -> Result<(), JobCause> {
         if std::mem::replace(&mut self.resolver.tree.dir_mut(id).opaque, true) {
             return Ok(());
         }
@@ -284,7 +284,7 @@ impl Job<'_> {
         &mut self,
         dir: DirId,
         name: Component<'_>,
-    ) -> Result<bool, Cause> {
+    ) -> Result<bool, JobCause> {
         Ok(!matches!(self.resolver.look_below(dir, name)?, SeenBelow::Nothing))
     }
 }

@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{OFlags, SeekFrom, fsync, ftruncate, openat, seek};
 use rustix::io::{Errno, retry_on_intr, write};
 
+use super::Job;
+use super::error::{ApplyError, Failing, JobCause};
 use super::metadata::create_mode;
-use super::{ApplyError, Failing, Job};
-use crate::error::Cause;
 use crate::options::Sync;
 use crate::pipeline::Chunk;
 use crate::resolve::{Component, DirId, SafeParent};
@@ -65,7 +65,7 @@ impl Job<'_> {
         entry: &Entry,
         dir: DirId,
         name: Component<'_>,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), JobCause> {
         self.file = Some(match self.can_plan(entry, dir, name) {
             true => CurrentFile::Expected(dir, name.as_bytes().into()),
             false => CurrentFile::Open(self.open_new(entry, dir, name)?),
@@ -79,13 +79,18 @@ impl Job<'_> {
         entry: &Entry,
         dir: DirId,
         name: Component<'_>,
-    ) -> Result<OpenFile, Cause> {
+    ) -> Result<OpenFile, JobCause> {
         let (_, fd, _) =
             self.replace(dir, name, "openat", |at| create(at, name.as_bytes(), entry.mode))?;
         Ok(OpenFile { fd, dir, position: 0 })
     }
 
-    fn open_expected(&mut self, entry: &Entry, dir: DirId, name: &[u8]) -> Result<OpenFile, Cause> {
+    fn open_expected(
+        &mut self,
+        entry: &Entry,
+        dir: DirId,
+        name: &[u8],
+    ) -> Result<OpenFile, JobCause> {
         self.open_new(entry, dir, Component::new(name).expect("it was one when it was expected"))
     }
 
@@ -96,7 +101,7 @@ impl Job<'_> {
         at: u64,
         bytes: &[u8],
         chunk: Option<&Chunk>,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), JobCause> {
         let mut file = match self.file.take() {
             None => return Ok(()),
             Some(CurrentFile::Open(file)) => file,
@@ -118,7 +123,7 @@ impl Job<'_> {
     }
 
     /// The current file has no more data.
-    pub(super) fn finish_file(&mut self, entry: &Entry) -> Result<(), Cause> {
+    pub(super) fn finish_file(&mut self, entry: &Entry) -> Result<(), JobCause> {
         let file = match self.file.take() {
             None => return Ok(()),
             Some(CurrentFile::Open(file)) => file,

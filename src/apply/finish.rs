@@ -6,10 +6,10 @@ use std::os::fd::AsFd;
 use rustix::fs::{AtFlags, fsync, futimens, syncfs, utimensat};
 use rustix::io::retry_on_intr;
 
+use super::Job;
+use super::error::{Failing, JobCause, Result};
 use super::metadata::set_mode;
 use super::xattr::{self, DEFAULT_ACL};
-use super::{Failing, Job};
-use crate::error::{Cause, Result};
 use crate::options::Sync;
 use crate::resolve::DirId;
 
@@ -31,7 +31,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn finish_dir(&mut self, dir: DirId) -> Result<(), Cause> {
+    fn finish_dir(&mut self, dir: DirId) -> Result<(), JobCause> {
         let pending = std::mem::take(&mut self.resolver.tree.dir_mut(dir).pending);
         let needs_sync = self.options.sync == Sync::Files && pending.touched;
         let times = pending.times.filter(|_| pending.touched);

@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{AtFlags, linkat, symlinkat};
 
+use super::error::JobCause;
 use super::{InRoot, Job};
-use crate::error::Cause;
 use crate::layer::{LayerError, LinkTarget, Parents, joined};
 use crate::resolve::{Component, DirId, SafeParent, SeenBelow, stat_child};
 use crate::tar::Entry;
@@ -17,7 +17,7 @@ impl Job<'_> {
         entry: &Entry,
         dir: DirId,
         name: Component<'_>,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), JobCause> {
         let (at, ..) = self.replace(dir, name, "symlinkat", |at| {
             symlinkat(&entry.link[..], at, name.as_bytes())
         })?;
@@ -33,7 +33,7 @@ impl Job<'_> {
         parent: &[u8],
         name: Component<'_>,
         (target_parent, target): (&[u8], Component<'_>),
-    ) -> Result<(), Cause> {
+    ) -> Result<(), JobCause> {
         let source = self.link_source(target_parent, target)?;
         let dir = self.parent_of(parent)?;
         // The parent's directories may have replaced the target's by now.
@@ -52,7 +52,7 @@ impl Job<'_> {
 
     /// Finds a link's target in the merged view, and brings it into the root if only a lower
     /// layer has it: link(2) does not reach across directories of an overlay.
-    fn link_source(&mut self, parent: &[u8], name: Component<'_>) -> Result<DirId, Cause> {
+    fn link_source(&mut self, parent: &[u8], name: Component<'_>) -> Result<DirId, JobCause> {
         let refused =
             |target: LinkTarget| Err(target.refusal(joined(parent, name.as_bytes())).into());
         let Some(dir) = self.find_dir(parent)? else {

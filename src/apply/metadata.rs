@@ -8,9 +8,9 @@ use rustix::fs::{AtFlags, Gid, Mode as Permissions, OFlags, Timespec, Timestamps
 use rustix::fs::{chownat, fchmod, fchown, futimens, openat, utimensat};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::Job;
+use super::error::{ApplyError, Failing, JobCause};
 use super::xattr::{self, ACCESS_ACL, DEFAULT_ACL};
-use super::{ApplyError, Failing, Job};
-use crate::error::Cause;
 use crate::layer::{self, LayerError};
 use crate::report::SkipReason;
 use crate::resolve::{Component, DirId, SafeParent};
@@ -72,7 +72,7 @@ impl Job<'_> {
         entry: &Entry,
         dir: DirId,
         fd: BorrowedFd<'_>,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), JobCause> {
         if let Some(owner) = self.owner(entry.uid, entry.gid)?
             && self.must_chown(dir, owner)
         {
@@ -97,7 +97,7 @@ impl Job<'_> {
         dir: DirId,
         at: &SafeParent,
         name: Component<'_>,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), JobCause> {
         let here = AtFlags::SYMLINK_NOFOLLOW;
         if let Some(owner) = self.owner(entry.uid, entry.gid)?
             && self.must_chown(dir, owner)
@@ -130,7 +130,7 @@ impl Job<'_> {
         &mut self,
         entry: &Entry,
         set: impl Fn(&[u8], &[u8]) -> Result<(), Errno>,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), JobCause> {
         for (name, value) in &entry.xattrs {
             if let Some(reason) = xattr::refusal(name, entry.kind) {
                 self.skip(entry, reason, name);

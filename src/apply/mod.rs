@@ -3,6 +3,7 @@
 
 mod copy_up;
 mod dir;
+mod error;
 mod file;
 mod finish;
 mod link;
@@ -20,7 +21,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Dir, FileType, ioctl_getflags};
 use rustix::io::Errno;
 
-use crate::error::{Cause, Error, Result};
 use crate::layer::{self, Action, Names};
 use crate::observer::Warning;
 use crate::options::{Lowers, Options};
@@ -29,58 +29,14 @@ use crate::report::{EntryCounts, SkipReason, Skips};
 use crate::resolve::{Component, DirId, Resolver, SafeParent, View, is, is_whiteout, stat_child};
 use crate::tar::{Entry, Kind};
 
+use error::{Failing, Result};
 use file::CurrentFile;
 use link::LinkedLower;
 use metadata::Owner;
 use planned::Plan;
 
-/// A system call that failed while an entry was applied.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{operation}{detail}: {errno}")]
-pub struct ApplyError {
-    operation: &'static str,
-    /// What it was asked for, with a space before it.
-    detail: String,
-    errno: Errno,
-}
-
-impl ApplyError {
-    pub(crate) fn new(operation: &'static str, errno: Errno) -> ApplyError {
-        ApplyError { operation, detail: String::new(), errno }
-    }
-
-    pub(crate) fn about(operation: &'static str, what: &str, errno: Errno) -> ApplyError {
-        ApplyError { operation, detail: format!(" {what}"), errno }
-    }
-
-    pub(crate) fn errno(&self) -> Errno {
-        self.errno
-    }
-}
-
-/// Names the system call that an errno came from.
-trait Failing<T> {
-    fn failing(self, operation: &'static str) -> Result<T, ApplyError>;
-    fn failing_with(
-        self,
-        operation: &'static str,
-        detail: impl FnOnce() -> String,
-    ) -> Result<T, ApplyError>;
-}
-
-impl<T> Failing<T> for Result<T, Errno> {
-    fn failing(self, operation: &'static str) -> Result<T, ApplyError> {
-        self.map_err(|errno| ApplyError::new(operation, errno))
-    }
-
-    fn failing_with(
-        self,
-        operation: &'static str,
-        detail: impl FnOnce() -> String,
-    ) -> Result<T, ApplyError> {
-        self.map_err(|errno| ApplyError::about(operation, &detail(), errno))
-    }
-}
+pub use error::ApplyError;
+pub(crate) use error::{JobCause, JobError};
 
 /// What one unpack has done so far.
 #[derive(Debug, Default)]
@@ -127,7 +83,7 @@ impl<'j> Job<'j> {
         root: OwnedFd,
         options: &'j Options,
         private_umask: bool,
-        workers: Option<Workers>,
+        workers: Option<Workers<JobError>>,
         warn: &'j mut dyn FnMut(Warning),
     ) -> Result<Job<'j>> {
         let workers = workers.filter(|_| !folds_case(&root));
@@ -148,7 +104,7 @@ impl<'j> Job<'j> {
         Ok(job)
     }
 
-    fn look_at_root(&mut self) -> Result<(), Cause> {
+    fn look_at_root(&mut self) -> Result<(), JobCause> {
         self.resolver.adopt_root().failing("fstat of the root")?;
         self.check_upper()?;
         let root = self.resolver.parent(DirId::ROOT)?;
@@ -181,7 +137,7 @@ impl<'j> Job<'j> {
     fn apply(&mut self, entry: &Entry) -> Result<()> {
         let mut names = std::mem::take(&mut self.names);
         let result = layer::interpret(entry, self.options.mode, &mut names)
-            .map_err(Error::from)
+            .map_err(JobError::from)
             .and_then(|action| self.act(entry, action));
         self.names = names;
         result
@@ -206,7 +162,7 @@ impl<'j> Job<'j> {
         Ok(acted?)
     }
 
-    fn make(&mut self, entry: &Entry, parent: &[u8], name: Component<'_>) -> Result<(), Cause> {
+    fn make(&mut self, entry: &Entry, parent: &[u8], name: Component<'_>) -> Result<(), JobCause> {
         let dir = self.parent_of(parent)?;
         match entry.kind {
             Kind::File => self.make_file(entry, dir, name)?,
@@ -233,13 +189,13 @@ impl<'j> Job<'j> {
         chunk: Option<&Chunk>,
     ) -> Result<()> {
         let result = self.write_file(entry, at, bytes, chunk);
-        result.map_err(|cause| self.failure(Error::from(cause).at(|| entry.place())))
+        result.map_err(|cause| self.failure(JobError::from(cause).at(|| entry.place())))
     }
 
     /// The current entry has no more data.
     pub(crate) fn end(&mut self, entry: &Entry) -> Result<()> {
         let result = self.finish_file(entry);
-        result.map_err(|cause| self.failure(Error::from(cause).at(|| entry.place())))
+        result.map_err(|cause| self.failure(JobError::from(cause).at(|| entry.place())))
     }
 
     /// Runs `make` in the directory, with whatever had the name before cleared away.
@@ -249,7 +205,7 @@ impl<'j> Job<'j> {
         name: Component<'_>,
         operation: &'static str,
         make: impl Fn(&SafeParent) -> Result<T, Errno>,
-    ) -> Result<(SafeParent, T, Replaced), Cause> {
+    ) -> Result<(SafeParent, T, Replaced), JobCause> {
         let parent = self.resolver.parent(dir)?;
         let mut replaced = Replaced::Nothing;
         loop {
@@ -273,7 +229,7 @@ impl<'j> Job<'j> {
     }
 
     /// Removes a name and all below it, on disk and in memory.
-    fn clear(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Cause> {
+    fn clear(&mut self, dir: DirId, name: Component<'_>) -> Result<(), JobCause> {
         self.bring_into_upper(dir)?;
         let parent = self.resolver.parent(dir)?;
         self.replace_linked_lower(dir, name);
@@ -288,7 +244,7 @@ impl<'j> Job<'j> {
     }
 
     /// What the root itself has under this name.
-    fn in_root(&mut self, dir: DirId, name: Component<'_>) -> Result<InRoot, Cause> {
+    fn in_root(&mut self, dir: DirId, name: Component<'_>) -> Result<InRoot, JobCause> {
         if !self.resolver.tree.dir(dir).in_root {
             return Ok(InRoot::Nothing);
         }

@@ -5,8 +5,8 @@ use rustix::fs::{Dev, FileType, makedev, mknodat};
 use rustix::io::Errno;
 
 use super::Job;
+use super::error::JobCause;
 use super::metadata::create_mode;
-use crate::error::Cause;
 use crate::options::Devices;
 use crate::report::SkipReason;
 use crate::resolve::{Component, DirId};
@@ -19,7 +19,7 @@ impl Job<'_> {
         entry: &Entry,
         dir: DirId,
         name: Component<'_>,
-    ) -> Result<bool, Cause> {
+    ) -> Result<bool, JobCause> {
         let (kind, device): (FileType, Dev) = match entry.kind {
             Kind::Fifo => (FileType::Fifo, 0),
             Kind::BlockDevice => (FileType::BlockDevice, makedev(entry.device.0, entry.device.1)),
@@ -35,7 +35,7 @@ impl Job<'_> {
             .replace(dir, name, "mknodat", |at| mknodat(at, name.as_bytes(), kind, mode, device));
         let at = match made {
             Ok((at, ..)) => at,
-            Err(Cause::Apply(error))
+            Err(JobCause::Apply(error))
                 if is_device && error.errno() == Errno::PERM && in_user_namespace() =>
             {
                 self.skip(entry, SkipReason::Device, b"");

@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The directories that an entry lies in, made where the layer only implies them.
 
-use crate::error::Cause;
 use crate::layer::{LayerError, Parents};
 use crate::resolve::{Component, DirId, Resolver, Step, Walk};
 
+use super::error::JobCause;
 use super::{InRoot, Job};
 
 impl Parents for Job<'_> {
     type View = Resolver;
+    type Error = JobCause;
 
     fn view(&mut self) -> &mut Resolver {
         &mut self.resolver
     }
 
-    fn make_implied(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Cause> {
+    fn make_implied(&mut self, dir: DirId, name: Component<'_>) -> Result<(), JobCause> {
         self.make_implied_dir(dir, name)
     }
 
     /// A lower layer's gives way.
-    fn make_way(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Cause> {
+    fn make_way(&mut self, dir: DirId, name: Component<'_>) -> Result<(), JobCause> {
         if self.in_root(dir, name)? != InRoot::Nothing {
             let path = self.path(dir, name);
             if self.resolver.tree.is_ours(dir, name.as_bytes()) && !self.is_linked_lower(&path) {
@@ -30,14 +31,14 @@ impl Parents for Job<'_> {
         self.make_implied_dir(dir, name)
     }
 
-    fn knows_parents(&mut self, dir: DirId) -> Result<bool, Cause> {
+    fn knows_parents(&mut self, dir: DirId) -> Result<bool, JobCause> {
         Ok(self.resolver.layers_below(dir)?.is_some())
     }
 }
 
 impl Job<'_> {
     /// The directory of an entry, in the root, made if need be.
-    pub(super) fn parent_of(&mut self, path: &[u8]) -> Result<DirId, Cause> {
+    pub(super) fn parent_of(&mut self, path: &[u8]) -> Result<DirId, JobCause> {
         if let Some(dir) = self.resolver.last_parent(path) {
             return Ok(dir);
         }
@@ -49,7 +50,7 @@ impl Job<'_> {
     }
 
     /// The directory that a path leads to, wherever in the merged view; none if there is none.
-    pub(super) fn find_dir(&mut self, path: &[u8]) -> Result<Option<DirId>, Cause> {
+    pub(super) fn find_dir(&mut self, path: &[u8]) -> Result<Option<DirId>, JobCause> {
         match Walk::to(path).step(&mut self.resolver)? {
             Step::Arrived(dir) => Ok(Some(dir)),
             Step::Missing(..) | Step::WhitedOut(..) | Step::Blocked(..) => Ok(None),
@@ -57,7 +58,7 @@ impl Job<'_> {
     }
 
     /// Makes directories in the root where there are only lower ones, down to this one.
-    pub(super) fn bring_into_root(&mut self, dir: DirId) -> Result<(), Cause> {
+    pub(super) fn bring_into_root(&mut self, dir: DirId) -> Result<(), JobCause> {
         let mut missing = Vec::new();
         let mut at = dir;
         while !self.resolver.tree.dir(at).in_root {

@@ -23,14 +23,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{Timestamps, fsync, futimens};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::Job;
+use super::error::{ApplyError, Failing, JobCause, JobError, Result};
 use super::file::{create, write_all};
 use super::metadata::{CREATE_BITS, Owner, set_mode, set_owner, times_of};
-use super::{ApplyError, Failing, Job};
-use crate::error::{Cause, Error, ErrorKind, Place, Result};
 use crate::options::Sync;
 use crate::pipeline::{ChunkSlice, Workers};
 use crate::resolve::{Component, DirId, SafeParent};
-use crate::tar::Entry;
+use crate::tar::{Entry, Place};
 
 /// Files in a batch at most: a chunk has some tens of small ones.
 const BATCH: usize = 64;
@@ -79,7 +79,7 @@ impl Planned {
 
 /// What is planned, and with whom.
 pub(super) struct Plan {
-    workers: Workers,
+    workers: Workers<JobError>,
     /// Not handed over yet.
     batch: Vec<Planned>,
     /// Batches with the workers, oldest first: the hashes of their names, and whether all is made.
@@ -91,7 +91,7 @@ pub(super) struct Plan {
     returned: Arc<Mutex<Vec<Planned>>>,
     unmade: Arc<Unmade>,
     /// An error of what was planned, while another entry is being applied.
-    failure: Option<Error>,
+    failure: Option<JobError>,
 }
 
 /// What was planned and is not made yet.
@@ -114,7 +114,7 @@ impl Unmade {
 }
 
 impl Plan {
-    pub(super) fn new(workers: Workers) -> Plan {
+    pub(super) fn new(workers: Workers<JobError>) -> Plan {
         Plan {
             workers,
             batch: Vec::new(),
@@ -191,7 +191,7 @@ fn make_all(
             }
             Err(errno) => Err(ApplyError::new("openat", errno)),
         };
-        done.map_err(|error| Error::from(error).at(|| file.place.clone()))?;
+        done.map_err(|error| JobError::from(error).at(|| file.place.clone()))?;
         unmade.remove(&file);
     }
     made.store(all, Ordering::Release);
@@ -209,20 +209,6 @@ impl Job<'_> {
                     && !plan.names.contains(&plan.hash(dir, name.as_bytes()))
             });
         if apart { Ok(()) } else { self.finish_planned() }
-    }
-
-    /// The layer has failed with `error`: makes what the entries before that one left to others,
-    /// so that the root holds what the report says. Returns the first of all errors.
-    pub(crate) fn finish_before(&mut self, error: Error) -> Error {
-        if error.kind() == ErrorKind::Cancelled {
-            return error;
-        }
-        match self.finish_planned() {
-            // The workers have failed already, and `error` says with what.
-            Err(earlier) if earlier.kind() == ErrorKind::Cancelled => error,
-            Err(earlier) => earlier,
-            Ok(()) => error,
-        }
     }
 
     /// Takes back from the counts what was planned and not made. Only when nobody works any more.
@@ -246,7 +232,7 @@ impl Job<'_> {
         let name = Component::new(&file.name).expect("it was one when the file was planned");
         self.replace(file.dir, name, "openat", |at| file.create(at))
             .and_then(|(_, fd, _)| Ok(file.fill(&fd)?))
-            .map_err(|cause| Error::from(cause).at(|| file.place.clone()))?;
+            .map_err(|cause| JobError::from(cause).at(|| file.place.clone()))?;
         self.plan.as_ref().expect("what is returned was planned").unmade.remove(&file);
         Ok(())
     }
@@ -268,7 +254,7 @@ impl Job<'_> {
         entry: &Entry,
         (dir, name): (DirId, Box<[u8]>),
         data: Option<ChunkSlice>,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), JobCause> {
         let owner = self.owner(entry.uid, entry.gid)?.filter(|owner| self.must_chown(dir, *owner));
         let exact = self.private_umask && entry.mode & !CREATE_BITS == 0;
         let file = Planned {
@@ -309,7 +295,7 @@ impl Job<'_> {
     }
 
     /// What is to be reported of a failed entry: an earlier one's failure comes first.
-    pub(super) fn failure(&mut self, error: Error) -> Error {
+    pub(super) fn failure(&mut self, error: JobError) -> JobError {
         self.plan.as_mut().and_then(|plan| plan.failure.take()).unwrap_or(error)
     }
 }

@@ -11,8 +11,8 @@ use rustix::fs::futimens;
 use rustix::fs::{Timespec, Timestamps, UTIME_OMIT, fchown, fgetxattr_query, fremovexattr, fstat};
 use rustix::io::Errno;
 
-use super::{Failing, Job};
-use crate::error::Cause;
+use super::Job;
+use super::error::{Failing, JobCause};
 use crate::observer::Warning;
 use crate::options::{Mode, OptionsError};
 use crate::report::SkipReason;
@@ -23,7 +23,7 @@ impl Job<'_> {
     ///
     /// What changes in the mount must change there. Paths in mountinfo would not prove it: they
     /// are as the mounting process saw them, whoever and wherever it was.
-    pub(super) fn check_upper(&mut self) -> Result<(), Cause> {
+    pub(super) fn check_upper(&mut self) -> Result<(), JobCause> {
         let Some(upper) = self.resolver.in_upper(DirId::ROOT)? else { return Ok(()) };
         let root = self.resolver.parent(DirId::ROOT)?;
         let modified = |fd: BorrowedFd<'_>| fstat(fd).map(|stat| times_of(&stat).last_modification);
@@ -42,7 +42,7 @@ impl Job<'_> {
     ///
     /// Not at the end of the layer: by then the kernel may have looked the directory up anew, and
     /// hidden from us what whiteouts and opaque markers have yet to delete.
-    pub(super) fn bring_into_upper(&mut self, dir: DirId) -> Result<(), Cause> {
+    pub(super) fn bring_into_upper(&mut self, dir: DirId) -> Result<(), JobCause> {
         if !self.resolver.tree.dir(dir).only_below {
             return Ok(());
         }
@@ -57,7 +57,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn unmark(&mut self, dir: DirId) -> Result<(), Cause> {
+    fn unmark(&mut self, dir: DirId) -> Result<(), JobCause> {
         let Some(upper) = self.resolver.in_upper(dir)? else { return Err(self.not_the_upper()) };
         let root = self.resolver.parent(dir)?;
         for mark in [Mode::Overlay, Mode::OverlayUserxattr].map(opaque_xattr) {
@@ -83,7 +83,7 @@ impl Job<'_> {
         (self.warn)(Warning { reason, entry, path, detail });
     }
 
-    fn not_the_upper(&self) -> Cause {
+    fn not_the_upper(&self) -> JobCause {
         let path = self.options.upper.clone().unwrap_or_default();
         OptionsError::NotTheUpper { path }.into()
     }

@@ -8,8 +8,8 @@ use std::os::fd::AsFd;
 use rustix::fs::{Dir, FileType, Mode as Permissions, mknodat};
 use rustix::io::Errno;
 
-use super::{Failing, InRoot, Job, remove};
-use crate::error::Cause;
+use super::error::{Failing, JobCause};
+use super::{InRoot, Job, remove};
 use crate::layer::{LayerError, Parents};
 use crate::report::SkipReason;
 use crate::resolve::{Below, Component, DirId, View, is_whiteout, stat_child};
@@ -21,7 +21,7 @@ impl Job<'_> {
         entry: &Entry,
         parent: &[u8],
         name: Component<'_>,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), JobCause> {
         self.counts.whiteouts += 1;
         let hidden = match self.find_dir_to_hide_in(parent)? {
             Some(dir) => {
@@ -40,7 +40,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    pub(super) fn opaque(&mut self, path: &[u8]) -> Result<(), Cause> {
+    pub(super) fn opaque(&mut self, path: &[u8]) -> Result<(), JobCause> {
         let dir = self.parent_of(path)?;
         let path = self.resolver.tree.path(dir);
         self.refuse_whiteout_of_link_target(&path)?;
@@ -57,7 +57,7 @@ impl Job<'_> {
     }
 
     /// Directory mode: deletes a lower layer's name. False if there was nothing to delete.
-    fn delete(&mut self, dir: DirId, name: Component<'_>) -> Result<bool, Cause> {
+    fn delete(&mut self, dir: DirId, name: Component<'_>) -> Result<bool, JobCause> {
         if self.resolver.tree.is_ours(dir, name.as_bytes()) {
             // Ours stays. If it is a directory that a lower layer has made, without its content.
             if let Some(child) = self.resolver.tree.child(dir, name.as_bytes()) {
@@ -78,7 +78,7 @@ impl Job<'_> {
     }
 
     /// Directory mode: deletes all that lower layers have put into a directory.
-    fn delete_lower(&mut self, dir: DirId) -> Result<(), Cause> {
+    fn delete_lower(&mut self, dir: DirId) -> Result<(), JobCause> {
         if !self.resolver.tree.dir(dir).found {
             return Ok(());
         }
@@ -100,7 +100,7 @@ impl Job<'_> {
 
     /// Overlay modes: hides a lower name behind a whiteout, or behind an opaque directory if this
     /// layer has one of that name. False if there is nothing to hide.
-    fn hide(&mut self, dir: DirId, name: Component<'_>) -> Result<bool, Cause> {
+    fn hide(&mut self, dir: DirId, name: Component<'_>) -> Result<bool, JobCause> {
         let needed = self.may_show_through(dir, name)?;
         match self.in_root(dir, name)? {
             InRoot::Whiteout => return Ok(true),
@@ -126,7 +126,7 @@ impl Job<'_> {
     }
 
     /// Overlay modes: this layer's directory shows nothing of the lower ones of its name.
-    fn hide_below(&mut self, child: DirId, needed: bool) -> Result<bool, Cause> {
+    fn hide_below(&mut self, child: DirId, needed: bool) -> Result<bool, JobCause> {
         if needed {
             self.mark_opaque(child)?;
         }
@@ -137,7 +137,7 @@ impl Job<'_> {
 
     /// Overlay modes: overlayfs ignores an opaque mark on the root of a layer, so each name that
     /// shows through is hidden by itself.
-    fn hide_below_root(&mut self) -> Result<(), Cause> {
+    fn hide_below_root(&mut self) -> Result<(), JobCause> {
         let Some(layers) = self.resolver.layers_below(DirId::ROOT)? else {
             return Err(LayerError::OpaqueRootWithoutParents.into());
         };
@@ -157,7 +157,7 @@ impl Job<'_> {
 
     /// Overlay modes: from now on nothing shows through this directory. What was made to hide
     /// things in it, or copied from what is hidden now, is in the way and goes.
-    fn nothing_below(&mut self, dir: DirId) -> Result<(), Cause> {
+    fn nothing_below(&mut self, dir: DirId) -> Result<(), JobCause> {
         // A layer may say so once for each of its entries; each time would visit all others.
         if std::mem::replace(&mut self.resolver.tree.dir_mut(dir).cleared, true) {
             return Ok(());
@@ -184,7 +184,7 @@ impl Job<'_> {
     }
 
     /// In a directory that overlayfs does not merge, readdir(3) shows whiteouts as names.
-    fn remove_whiteouts(&mut self, dir: DirId) -> Result<(), Cause> {
+    fn remove_whiteouts(&mut self, dir: DirId) -> Result<(), JobCause> {
         let at = self.resolver.parent(dir)?;
         for name in self.list(dir)? {
             let name = Component::new(&name).expect("a directory lists components");
@@ -200,7 +200,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn write_whiteout(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Cause> {
+    fn write_whiteout(&mut self, dir: DirId, name: Component<'_>) -> Result<(), JobCause> {
         let at = self.resolver.parent(dir)?;
         mknodat(&at, name.as_bytes(), FileType::CharacterDevice, Permissions::empty(), 0)
             .failing("mknodat of a whiteout")?;
@@ -210,7 +210,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn list(&mut self, dir: DirId) -> Result<Vec<Vec<u8>>, Cause> {
+    fn list(&mut self, dir: DirId) -> Result<Vec<Vec<u8>>, JobCause> {
         let fd = self.resolver.parent(dir)?;
         Ok(names_in(&fd).failing("getdents64")?)
     }

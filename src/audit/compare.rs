@@ -3,9 +3,9 @@
 
 use rustix::fs::{FileType, OFlags, Stat, major, minor, openat, readlinkat};
 
-use super::DamageSender;
 use super::damage::DamageKind;
 use super::expected::{Described, Expected};
+use super::sender::DamageSender;
 use super::stack::{Below, Level, Stack, failed, is_dir, split};
 use crate::apply::xattr;
 use crate::error::Result;

@@ -10,7 +10,7 @@ use rustix::fs::{FileType, Mode as Permissions, OFlags, openat, readlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::stack::{Level, Stack, failed, split};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layer::{self, Action, Names, joined, xattrs};
 use crate::operation::entries::Sink;
 use crate::options::Mode;
@@ -147,7 +147,7 @@ impl Expected {
 
 /// Reads one layer into its index.
 pub(super) struct Reading<'s, 'a> {
-    pub(super) pipeline: Pipeline<'s>,
+    pub(super) pipeline: Pipeline<'s, Error>,
     pub(super) stack: &'a mut Stack,
     pub(super) level: Level,
     pub(super) mode: Mode,

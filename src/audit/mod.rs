@@ -12,13 +12,14 @@ mod expected;
 mod mounts;
 mod repair;
 mod report;
+mod sender;
 mod stack;
 mod suspects;
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::{self, Scope};
+use std::thread::Scope;
 use std::time::Instant;
 
 use rustix::io::Errno;
@@ -28,19 +29,19 @@ use crate::error::{Cause, Result};
 use crate::layer::Names;
 use crate::limits::Limits;
 use crate::observer::Progress;
-use crate::operation::callbacks::{self, CallbackSender, Handler};
+use crate::operation;
+use crate::operation::callbacks::{CallbackSender, Handler};
 use crate::operation::entries;
 use crate::options::{Mode, Options};
-use crate::pipeline::source::{Input, Source};
-use crate::pipeline::{Counters, Pipeline, Settings, defect};
-use crate::sys;
-use crate::unpack::threads;
+use crate::pipeline::{Counters, Pipeline, Settings};
+use crate::pipeline::{Input, Source};
 
 use compare::Comparison;
 pub use damage::{Damage, DamageKind};
 use expected::{Expected, Reading};
 pub use mounts::{OverlayMount, overlay_mounts};
 pub use report::AuditReport;
+use sender::{DamageSender, Wrong};
 use stack::{Level, Stack};
 
 /// A layer and the directory that it was unpacked to.
@@ -177,35 +178,6 @@ impl Found {
     }
 }
 
-/// What a repair acts on.
-#[derive(Default)]
-struct Wrong {
-    marks: Vec<(Level, Vec<u8>)>,
-    /// Below them, what the layer deletes and the kernel did not, since the mark hid it.
-    whiteouts: Vec<(Level, Vec<u8>)>,
-}
-
-/// Where findings go to.
-struct DamageSender<'t> {
-    tell: &'t mut dyn FnMut(Damage) -> Result<(), Cause>,
-    found: &'t mut AuditReport,
-    wrong: &'t mut Wrong,
-}
-
-impl DamageSender<'_> {
-    fn note(
-        &mut self,
-        kind: DamageKind,
-        directory: &Path,
-        path: &[u8],
-        detail: &[u8],
-    ) -> Result<()> {
-        *self.found.damage.entry(kind).or_default() += 1;
-        let (path, detail) = (path.to_vec(), detail.to_vec());
-        Ok((self.tell)(Damage { kind, directory: directory.to_owned(), path, detail })?)
-    }
-}
-
 /// One layer; gives the stack back.
 fn audit_layer(
     source: Source<'_>,
@@ -217,19 +189,13 @@ fn audit_layer(
 ) -> Result<Stack> {
     let reading = options.for_reading();
     reading.check_scan()?;
-    let (input, read_callback) = source.open(reading.cancel.as_ref())?;
-    let counters = Arc::new(Counters::default());
-    let (callbacks, server) = callbacks::channel(counters.clone(), input.size());
     let mut caller = Caller { observer, failed: None };
-    let result = thread::scope(|scope| {
-        let run = Run { options: &reading, counters, callbacks };
-        let worker = sys::spawn(scope, "ocilayer-audit", move || {
+    let (name, cancel) = ("ocilayer-audit", reading.cancel.as_ref());
+    let result =
+        operation::run(name, source, cancel, &mut caller, |scope, input, counters, callbacks| {
+            let run = Run { options: &reading, counters, callbacks };
             run.layer(scope, input, stack, level, found)
-        })
-        .map_err(Cause::Thread)?;
-        server.serve(&mut caller, read_callback);
-        worker.join().unwrap_or_else(|panic| Err(defect(panic)))
-    });
+        });
     match caller.failed {
         // The worker was only told that nobody listens any more.
         Some(errno) => Err(Cause::Finding(errno).into()),
@@ -273,7 +239,7 @@ impl<'r> Run<'r> {
         level: Level,
         found: &mut Found,
     ) -> Result<Stack> {
-        let settings = Settings::new(self.options, threads(self.options));
+        let settings = Settings::new(self.options, operation::threads(self.options.threads));
         let pipeline = Pipeline::start(scope, input, &settings, self.counters.clone())?;
         let mut reading = Reading {
             pipeline,

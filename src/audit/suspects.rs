@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Layers' directories without the layers: marks that repeat one of a lower layer.
 
-use super::DamageSender;
 use super::damage::DamageKind;
+use super::sender::DamageSender;
 use super::stack::{Stack, bytes, is_dir};
 use crate::error::Result;
 use crate::layer::joined;

@@ -4,7 +4,8 @@
 use std::ffi::{c_char, c_int};
 
 use super::argument::free;
-use super::guard::{Failure, infallible};
+use super::failure::Failure;
+use super::panic::infallible;
 use super::text::Text;
 use crate::error::ErrorKind;
 

@@ -7,7 +7,6 @@ use std::mem::size_of;
 use rustix::io::Errno;
 
 use super::argument::callback_errno;
-use super::options::ocilayer_options;
 use super::skipped::ocilayer_skip_reason;
 use super::text::Text;
 use crate::observer::{Observer, Progress, Warning};
@@ -144,23 +143,23 @@ pub type ocilayer_warning_fn =
     Option<unsafe extern "C" fn(userdata: *mut c_void, warning: *const ocilayer_warning)>;
 
 /// The caller's callbacks, behind the library's trait.
-pub(super) struct Callbacks<'a>(&'a ocilayer_options);
-
-impl Callbacks<'_> {
-    /// # Safety
-    /// The functions in `options` are what their types say, and may be called with its userdata.
-    pub(super) unsafe fn new(options: &ocilayer_options) -> Callbacks<'_> {
-        Callbacks(options)
-    }
+///
+/// Whoever makes one vouches for the functions: they are what their types say, and may be called
+/// with `userdata`.
+pub(super) struct Callbacks {
+    pub(super) userdata: *mut c_void,
+    pub(super) filter: ocilayer_filter_fn,
+    pub(super) progress: ocilayer_progress_fn,
+    pub(super) warning: ocilayer_warning_fn,
 }
 
-impl Observer for Callbacks<'_> {
+impl Observer for Callbacks {
     fn filters(&self) -> bool {
-        self.0.filter.is_some()
+        self.filter.is_some()
     }
 
     fn filter(&mut self, entry: &Entry) -> Result<bool, Errno> {
-        let Some(filter) = self.0.filter else { return Ok(true) };
+        let Some(filter) = self.filter else { return Ok(true) };
         let (path, link) = (Text::new(entry.name.as_slice()), Text::new(entry.link.as_slice()));
         let shown = ocilayer_entry {
             size: size_of::<ocilayer_entry>(),
@@ -182,7 +181,7 @@ impl Observer for Callbacks<'_> {
             reserved: 0,
         };
         // SAFETY: what `new` was promised; `shown` and its names live until it returns.
-        match unsafe { filter(self.0.userdata, &shown) } {
+        match unsafe { filter(self.userdata, &shown) } {
             0 => Ok(false),
             1 => Ok(true),
             other => Err(callback_errno(other)),
@@ -190,7 +189,7 @@ impl Observer for Callbacks<'_> {
     }
 
     fn progress(&mut self, progress: &Progress) {
-        let Some(tell) = self.0.progress else { return };
+        let Some(tell) = self.progress else { return };
         let shown = ocilayer_progress {
             size: size_of::<ocilayer_progress>(),
             blob_bytes: progress.blob_bytes,
@@ -205,11 +204,11 @@ impl Observer for Callbacks<'_> {
             devices: progress.entries.devices,
         };
         // SAFETY: what `new` was promised; `shown` lives until it returns.
-        unsafe { tell(self.0.userdata, &shown) }
+        unsafe { tell(self.userdata, &shown) }
     }
 
     fn warning(&mut self, warning: &Warning) {
-        let Some(tell) = self.0.warning else { return };
+        let Some(tell) = self.warning else { return };
         let path = Text::new(warning.path.as_slice());
         let detail = Text::new(warning.detail.as_slice());
         let text = Text::new(warning.reason.describe());
@@ -225,6 +224,6 @@ impl Observer for Callbacks<'_> {
             reserved: 0,
         };
         // SAFETY: what `new` was promised; `shown` and its names live until it returns.
-        unsafe { tell(self.0.userdata, &shown) }
+        unsafe { tell(self.userdata, &shown) }
     }
 }

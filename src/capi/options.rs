@@ -6,7 +6,7 @@ use std::mem::{MaybeUninit, offset_of, size_of};
 
 use super::argument::{ArgumentError, array, optional_path, paths};
 use super::cancel::ocilayer_cancel;
-use super::observer::{ocilayer_filter_fn, ocilayer_progress_fn, ocilayer_warning_fn};
+use super::observer::{Callbacks, ocilayer_filter_fn, ocilayer_progress_fn, ocilayer_warning_fn};
 use crate::digest::Digest;
 use crate::limits::Limits;
 use crate::options::{Devices, Expect, IdRange, Lowers, Mode, Options, Owners, Sync};
@@ -205,6 +205,17 @@ impl ocilayer_options {
                 sync: meaning(&SYNCS, "options.sync", self.sync)?,
                 cancel: self.cancel.as_ref().map(|token| token.0.clone()),
             })
+        }
+    }
+
+    /// # Safety
+    /// The functions are what their types say, and may be called with the userdata.
+    pub(super) unsafe fn callbacks(&self) -> Callbacks {
+        Callbacks {
+            userdata: self.userdata,
+            filter: self.filter,
+            progress: self.progress,
+            warning: self.warning,
         }
     }
 

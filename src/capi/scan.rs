@@ -139,13 +139,13 @@ impl From<ScanReport> for ocilayer_scan_report {
 }
 
 /// The caller's callbacks, behind the library's trait.
-struct Watcher<'a> {
-    options: Callbacks<'a>,
+struct Watcher {
+    options: Callbacks,
     callback: ocilayer_finding_fn,
     userdata: *mut c_void,
 }
 
-impl ScanObserver for Watcher<'_> {
+impl ScanObserver for Watcher {
     fn finding(&mut self, finding: &Finding) -> Result<(), Errno> {
         let Some(tell) = self.callback else { return Ok(()) };
         let place = finding.place.as_ref();
@@ -221,7 +221,7 @@ pub unsafe extern "C" fn ocilayer_scan(
             (out, exclusive(source, "source")?, ocilayer_options::read(options)?)
         };
         // SAFETY: as above, for what the options point to.
-        let (options, told) = unsafe { (asked.parse()?, Callbacks::new(&asked)) };
+        let (options, told) = unsafe { (asked.parse()?, asked.callbacks()) };
         // Before the source is used up: a caller may mend the options and try again.
         options.check_scan().map_err(Error::from)?;
         // SAFETY: the header asks for memory and userdata to stay until this returns.

@@ -10,7 +10,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use super::argument::{ArgumentError, Out, array, callback_errno, free, path};
 use super::error::ocilayer_error;
 use super::guard::{guarded, infallible};
-use crate::pipeline::source::Source;
+use crate::pipeline::Source;
 
 /// Where the bytes of one layer come from, compressed or not. It serves one unpack or scan: a
 /// second with the same source is -EINVAL.

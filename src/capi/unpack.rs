@@ -6,7 +6,6 @@ use std::ffi::{c_char, c_int};
 use super::argument::{Out, exclusive, path};
 use super::error::ocilayer_error;
 use super::guard::guarded;
-use super::observer::Callbacks;
 use super::options::ocilayer_options;
 use super::report::ocilayer_report;
 use super::source::ocilayer_source;
@@ -47,7 +46,7 @@ pub unsafe extern "C" fn unpack_layer(
             (out, source, path(root, "root")?, ocilayer_options::read(options)?)
         };
         // SAFETY: as above, for what the options point to.
-        let (options, mut callbacks) = unsafe { (asked.parse()?, Callbacks::new(&asked)) };
+        let (options, mut callbacks) = unsafe { (asked.parse()?, asked.callbacks()) };
         // Before the source is used up: a caller may mend the options and try again.
         options.check().map_err(Error::from)?;
         // SAFETY: the header asks for memory and userdata to stay until this returns.

@@ -6,30 +6,16 @@ mod mount;
 mod report;
 mod scratch;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, fstatfs, open};
 use rustix::io::Errno;
 
 use crate::error::Result;
+use crate::options::OptionsError;
 use crate::sys;
 
 pub use report::{CopyUp, MountKind, Obstacle, OpaqueXattr, Outcome, OverlayCheck, Trial, Verdict};
-
-/// Why a probe could not even start.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProbeError {
-    #[error("directory {}: {errno}", path.display())]
-    Directory { path: PathBuf, errno: Errno },
-}
-
-impl ProbeError {
-    pub(crate) fn errno(&self) -> Errno {
-        match self {
-            ProbeError::Directory { errno, .. } => *errno,
-        }
-    }
-}
 
 /// Where the check works when the caller names no directory. The first that can tell decides:
 /// in a container `/tmp` is often on overlayfs, which cannot hold an upper directory.
@@ -85,7 +71,7 @@ pub fn check_overlay_opaque_propagation(dir: Option<&Path>) -> Result<OverlayChe
 fn check_in(path: &Path) -> Result<OverlayCheck> {
     // O_PATH: the right to list the directory is not needed, except for finding stale leftovers.
     let dir = open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| ProbeError::Directory { path: path.into(), errno })?;
+        .map_err(|errno| OptionsError::Directory { path: path.into(), errno })?;
     let filesystem = fstatfs(&dir).map(|stat| filesystem_name(stat.f_type as u64)).ok();
 
     let mut check = OverlayCheck::new(path.into(), filesystem);

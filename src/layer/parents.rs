@@ -2,27 +2,27 @@
 //! The directories that an entry lies in, whoever keeps the tree: unpack has it on disk, scan in
 //! memory. Both refuse the same entries because both come through here.
 
-use super::LayerError;
-use crate::error::Cause;
-use crate::resolve::{Component, DirId, Step, View, Walk};
+use super::error::LayerError;
+use crate::resolve::{Component, DirId, ResolveError, Step, View, Walk};
 
 /// A tree that a layer is being put into.
 pub(crate) trait Parents {
     type View: View;
+    type Error: From<ResolveError>;
 
     fn view(&mut self) -> &mut Self::View;
 
     /// Makes a directory that nothing describes, where there is none of this name.
-    fn make_implied(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Cause>;
+    fn make_implied(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Self::Error>;
 
     /// Something that is no directory stands where one is needed: makes one if it may go.
-    fn make_way(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Cause>;
+    fn make_way(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Self::Error>;
 
     /// Whether it is known what lies below this directory, if only that nothing does.
-    fn knows_parents(&mut self, dir: DirId) -> Result<bool, Cause>;
+    fn knows_parents(&mut self, dir: DirId) -> Result<bool, Self::Error>;
 
     /// The directory of an entry, made if need be.
-    fn reach(&mut self, path: &[u8]) -> Result<DirId, Cause> {
+    fn reach(&mut self, path: &[u8]) -> Result<DirId, Self::Error> {
         let mut walk = Walk::to(path);
         loop {
             match walk.step(self.view())? {
@@ -39,7 +39,7 @@ pub(crate) trait Parents {
     ///
     /// A whiteout implies no directory where the parents are known. Where they are not, one of
     /// them may have it.
-    fn find_dir_to_hide_in(&mut self, path: &[u8]) -> Result<Option<DirId>, Cause> {
+    fn find_dir_to_hide_in(&mut self, path: &[u8]) -> Result<Option<DirId>, Self::Error> {
         let mut walk = Walk::to(path);
         loop {
             match walk.step(self.view())? {

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::error::Cause;
 use crate::observer::{Observer, Progress, Warning};
 use crate::pipeline::Counters;
-use crate::pipeline::source::ReadCallback;
+use crate::pipeline::ReadCallback;
 use crate::report::EntryCounts;
 use crate::tar::Entry;
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Chunks, their pool, and the lines of what waits to be done with them: hashing, and the reader's work.
+//! What waits to be done with chunks: reading, hashing, and tasks of the reader's.
 
 use std::collections::VecDeque;
-use std::ops::{Deref, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, PoisonError};
 #[cfg(not(all(test, shuttle)))]
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -12,89 +11,34 @@ use std::time::{Duration, Instant};
 #[cfg(all(test, shuttle))]
 use shuttle::sync::{Condvar, Mutex, MutexGuard};
 
+use super::chunk::{CHUNK, Chunk, Recycle};
+use super::error::PipelineError;
 use crate::digest::{Digest, Hasher};
-use crate::error::{Cause, Error, Result};
-
-use super::defect;
-
-/// Bytes in a chunk, a multiple of the archive's 512-byte blocks. Large enough that the locks and
-/// wake-ups of one chunk vanish beside its decompression, small enough that what one core has just
-/// decompressed is still in the shared cache when another hashes or writes it.
-pub(crate) const CHUNK: usize = if cfg!(all(test, shuttle)) { 512 } else { 256 << 10 };
 
 /// Chunks in all: 4 MiB that let a burst of small files and a stretch of large ones even out.
 pub(crate) const POOL: usize = if cfg!(all(test, shuttle)) { 3 } else { 16 };
 
-/// A stretch of archive bytes. Clones share it; the last one gives its buffer back.
-#[derive(Clone)]
-pub(crate) struct Chunk(Arc<Piece>);
-
-/// A part of a chunk, which it keeps.
-pub(crate) struct ChunkSlice {
-    chunk: Chunk,
-    range: Range<usize>,
-}
-
-struct Piece {
-    buffer: Box<[u8]>,
-    len: usize,
-    /// Weak: the queue holds chunks, and the two would keep each other alive.
-    queue: Weak<Queue>,
-}
-
-impl Chunk {
-    pub(super) fn new(queue: &Arc<Queue>, buffer: Box<[u8]>, len: usize) -> Chunk {
-        Chunk(Arc::new(Piece { buffer, len, queue: Arc::downgrade(queue) }))
-    }
-
-    /// Keeps `part`; none if it is not a part of this chunk.
-    pub(crate) fn slice(&self, part: &[u8]) -> Option<ChunkSlice> {
-        let begin = part.as_ptr().addr().checked_sub(self.as_ptr().addr())?;
-        let range = begin..begin.checked_add(part.len())?;
-        (range.end <= self.len()).then(|| ChunkSlice { chunk: self.clone(), range })
-    }
-}
-
-impl Deref for ChunkSlice {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.chunk[self.range.clone()]
-    }
-}
-
-impl Deref for Chunk {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.0.buffer[..self.0.len]
-    }
-}
-
-impl Drop for Piece {
-    fn drop(&mut self) {
-        if let Some(queue) = self.queue.upgrade() {
-            queue.give_back(std::mem::take(&mut self.buffer));
-        }
-    }
-}
-
 /// Something that the reader leaves to whoever is idle.
-pub(crate) type Task = Box<dyn FnOnce() -> Result<()> + Send>;
+pub(super) type Task<E> = Box<dyn FnOnce() -> Result<(), E> + Send>;
+
+/// What a reader of the archive fails with: a task's error, or the pipeline's.
+pub(crate) trait Failure: From<PipelineError> + Send + 'static {}
+
+impl<E: From<PipelineError> + Send + 'static> Failure for E {}
 
 /// What the decompressor, the reader and the workers share. No chunk is dropped under its lock:
 /// that takes the lock again.
-pub(super) struct Queue {
-    state: Mutex<State>,
+pub(super) struct Queue<E> {
+    state: Mutex<State<E>>,
     /// The reader waits here, for a chunk, the end, or something to do.
     reader: Condvar,
     /// The decompressor waits here, for a buffer, a stop, or something to do.
     decompressor: Condvar,
-    /// Helpers wait here, for something to do or the end of it all.
+    /// Workers wait here, for something to do or the end of it all.
     workers: Condvar,
 }
 
-struct State {
+struct State<E> {
     free: Vec<Box<[u8]>>,
     /// Buffers that exist: a small layer does not need them all.
     made: usize,
@@ -104,14 +48,14 @@ struct State {
     hasher: Option<Box<Hasher>>,
     digest_time: Duration,
     /// What the reader leaves to others, and how many are at it.
-    tasks: VecDeque<Task>,
+    tasks: VecDeque<Task<E>>,
     working: usize,
     task_time: Duration,
     /// The first error of that work, until the reader takes it.
-    task_failure: Option<Error>,
+    task_failure: Option<E>,
     /// Whether the stream has ended, and its error until the reader takes it.
     ended: bool,
-    failure: Option<Error>,
+    failure: Option<PipelineError>,
     stopped: bool,
     asleep: Asleep,
 }
@@ -143,13 +87,13 @@ impl Asleep {
 }
 
 /// What anybody can do.
-enum Work {
+enum Work<E> {
     Hash(Box<Hasher>, Chunk),
-    Task(Task),
+    Task(Task<E>),
 }
 
-impl Queue {
-    pub(super) fn new(hasher: Hasher) -> Arc<Queue> {
+impl<E: Failure> Queue<E> {
+    pub(super) fn new(hasher: Hasher) -> Arc<Queue<E>> {
         let state = State {
             free: Vec::new(),
             made: 0,
@@ -200,14 +144,6 @@ impl Queue {
         free.unwrap_or_else(|| vec![0; CHUNK].into())
     }
 
-    fn give_back(&self, buffer: Box<[u8]>) {
-        let mut state = self.lock();
-        if state.free.len() < POOL {
-            state.free.push(buffer);
-        }
-        self.release(state, &[Who::Decompressor]);
-    }
-
     /// Queues a chunk for the reader and for hashing.
     pub(super) fn put(&self, chunk: Chunk) {
         let mut state = self.lock();
@@ -217,7 +153,7 @@ impl Queue {
     }
 
     /// The decompressor has come to the end, or failed.
-    pub(super) fn end(&self, end: Result<()>) {
+    pub(super) fn end(&self, end: Result<(), PipelineError>) {
         let mut state = self.lock();
         state.ended = true;
         state.failure = end.err();
@@ -233,7 +169,7 @@ impl Queue {
     }
 
     /// Leaves work to whoever is idle.
-    pub(super) fn submit(&self, task: Task) {
+    pub(super) fn submit(&self, task: Task<E>) {
         let mut state = self.lock();
         // After an error nothing more is begun.
         if state.stopped || state.task_failure.is_some() {
@@ -246,7 +182,7 @@ impl Queue {
     }
 
     /// Waits until all work that was left is done, and does its part.
-    pub(super) fn wait_for_tasks(&self) -> Result<()> {
+    pub(super) fn wait_for_tasks(&self) -> Result<(), E> {
         let mut state = self.lock();
         loop {
             if let Some(failure) = state.take_task_failure() {
@@ -265,7 +201,7 @@ impl Queue {
 
     /// The next chunk in order, then the stream's error if it has one, then none. An error of
     /// the work that was left comes first.
-    pub(super) fn take(&self) -> Result<Option<Chunk>> {
+    pub(super) fn take(&self) -> Result<Option<Chunk>, E> {
         let mut state = self.lock();
         loop {
             if let Some(failure) = state.take_task_failure() {
@@ -276,8 +212,8 @@ impl Queue {
             }
             if let Some(failure) = state.failure.take() {
                 // For one who asks again.
-                state.failure = Some(Cause::Cancelled.into());
-                return Err(failure);
+                state.failure = Some(PipelineError::Cancelled);
+                return Err(failure.into());
             }
             if state.ended {
                 return Ok(None);
@@ -331,7 +267,7 @@ impl Queue {
         self.workers.notify_all();
     }
 
-    fn work_or_wait<'a>(&'a self, mut state: Locked<'a>, who: Who) -> Locked<'a> {
+    fn work_or_wait<'a>(&'a self, mut state: Locked<'a, E>, who: Who) -> Locked<'a, E> {
         match state.job() {
             Some(Work::Hash(hasher, chunk)) => self.hash(state, hasher, chunk),
             Some(Work::Task(task)) => {
@@ -345,7 +281,12 @@ impl Queue {
     }
 
     /// Hashes without the lock; the chunk's buffer may come back on the way.
-    fn hash<'a>(&'a self, state: Locked<'a>, mut hasher: Box<Hasher>, chunk: Chunk) -> Locked<'a> {
+    fn hash<'a>(
+        &'a self,
+        state: Locked<'a, E>,
+        mut hasher: Box<Hasher>,
+        chunk: Chunk,
+    ) -> Locked<'a, E> {
         drop(state);
         let begin = Instant::now();
         hasher.update(&chunk);
@@ -359,11 +300,11 @@ impl Queue {
     }
 
     /// Does without the lock what was left, and what that kept goes with it.
-    fn run_task<'a>(&'a self, state: Locked<'a>, task: Task) -> Locked<'a> {
+    fn run_task<'a>(&'a self, state: Locked<'a, E>, task: Task<E>) -> Locked<'a, E> {
         drop(state);
         // Unwind safe: what the work was about is not looked at after a panic.
-        let result =
-            catch_unwind(AssertUnwindSafe(task)).unwrap_or_else(|panic| Err(defect(panic)));
+        let result = catch_unwind(AssertUnwindSafe(task))
+            .unwrap_or_else(|panic| Err(PipelineError::panicked(panic).into()));
         let mut state = self.lock();
         state.working -= 1;
         if let Err(error) = result {
@@ -380,7 +321,7 @@ impl Queue {
         }
     }
 
-    fn wait<'a>(&'a self, mut state: Locked<'a>, who: Who) -> Locked<'a> {
+    fn wait<'a>(&'a self, mut state: Locked<'a, E>, who: Who) -> Locked<'a, E> {
         let condvar = match who {
             Who::Reader => {
                 state.asleep.reader = true;
@@ -405,7 +346,7 @@ impl Queue {
     }
 
     /// Wakes those who sleep among `whom`, without the lock: with it they would wait again at once.
-    fn wake<'a>(&'a self, state: Locked<'a>, whom: &[Who]) -> Locked<'a> {
+    fn wake<'a>(&'a self, state: Locked<'a, E>, whom: &[Who]) -> Locked<'a, E> {
         match whom.iter().any(|who| state.asleep.has(*who)) {
             true => {
                 self.release(state, whom);
@@ -416,7 +357,7 @@ impl Queue {
     }
 
     /// The same, and leaves it unlocked.
-    fn release(&self, mut state: Locked<'_>, whom: &[Who]) {
+    fn release(&self, mut state: Locked<'_, E>, whom: &[Who]) {
         let asleep = &mut state.asleep;
         let has = |who| whom.contains(&who);
         let reader = has(Who::Reader) && std::mem::take(&mut asleep.reader);
@@ -435,16 +376,26 @@ impl Queue {
     }
 
     /// Never poisoned in earnest: nothing that can panic happens under it.
-    fn lock(&self) -> Locked<'_> {
+    fn lock(&self) -> Locked<'_, E> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-type Locked<'a> = MutexGuard<'a, State>;
+impl<E: Failure> Recycle for Queue<E> {
+    fn give_back(&self, buffer: Box<[u8]>) {
+        let mut state = self.lock();
+        if state.free.len() < POOL {
+            state.free.push(buffer);
+        }
+        self.release(state, &[Who::Decompressor]);
+    }
+}
 
-impl State {
+type Locked<'a, E> = MutexGuard<'a, State<E>>;
+
+impl<E: Failure> State<E> {
     /// Hashing first: it has an order, so that it can become what all wait for.
-    fn job(&mut self) -> Option<Work> {
+    fn job(&mut self) -> Option<Work<E>> {
         if let Some((hasher, chunk)) = self.hash_job() {
             return Some(Work::Hash(hasher, chunk));
         }
@@ -461,10 +412,10 @@ impl State {
         self.unhashed.pop_front().map(|chunk| (hasher, chunk))
     }
 
-    fn take_task_failure(&mut self) -> Option<Error> {
+    fn take_task_failure(&mut self) -> Option<E> {
         let failure = self.task_failure.take()?;
         // For one who asks again.
-        self.task_failure = Some(Cause::Cancelled.into());
+        self.task_failure = Some(PipelineError::Cancelled.into());
         Some(failure)
     }
 }

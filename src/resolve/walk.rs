@@ -3,10 +3,24 @@
 
 use rustix::io::Errno;
 
-use super::{Component, DirId, ResolveError, Resolver, Seen};
+use super::error::ResolveError;
+use super::path::Component;
+use super::tree::DirId;
 
 /// As many as the kernel follows (path_resolution(7)).
 const SYMLINKS_MAX: usize = 40;
+
+/// What a name is in the merged view.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    Nothing,
+    /// This layer's own whiteout: nothing, and nothing of that name below either.
+    Whiteout,
+    Dir(DirId),
+    Symlink(Vec<u8>),
+    /// A file or the like.
+    Other,
+}
 
 /// A tree to walk through.
 pub(crate) trait View {
@@ -108,45 +122,5 @@ impl Walk {
     fn push(&mut self, path: &[u8]) {
         let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
         self.ahead.extend(parts.rev().map(Box::from));
-    }
-}
-
-impl View for Resolver {
-    fn look(&mut self, dir: DirId, name: Component<'_>) -> Result<Seen, ResolveError> {
-        self.look_at(dir, name)
-    }
-
-    fn above(&self, dir: DirId) -> DirId {
-        self.tree.dir(dir).parent
-    }
-
-    fn path(&self, dir: DirId) -> Vec<u8> {
-        self.tree.path(dir)
-    }
-}
-
-impl Resolver {
-    /// The directory that `path` leads to, if it was the one asked for last.
-    pub(crate) fn last_parent(&self, path: &[u8]) -> Option<DirId> {
-        self.last.as_ref().filter(|(last, _)| last == path).map(|(_, dir)| *dir)
-    }
-
-    /// The directory that `path` leads to, if that can be told without looking at any.
-    pub(crate) fn known(&self, path: &[u8]) -> Option<DirId> {
-        self.last_parent(path).or_else(|| {
-            let mut names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
-            names.try_fold(DirId::ROOT, |dir, name| self.tree.child(dir, name))
-        })
-    }
-
-    pub(crate) fn remember_parent(&mut self, path: &[u8], dir: DirId) {
-        match &mut self.last {
-            Some((last, id)) => {
-                last.clear();
-                last.extend_from_slice(path);
-                *id = dir;
-            }
-            None => self.last = Some((path.to_vec(), dir)),
-        }
     }
 }

@@ -4,8 +4,8 @@
 use rustix::io::Errno;
 
 use super::finding::FindingKind;
+use super::sender::{FindingSender, count_kind};
 use super::tree::{Lower, Made, Tree};
-use super::{FindingSender, count_kind};
 use crate::apply::ApplyError;
 use crate::error::{Cause, Result};
 use crate::layer::{self, Action, LayerError, Names, xattrs};
@@ -60,7 +60,7 @@ impl<'r> EntryScan<'r> {
         let meaning = layer::interpret(entry, self.options.mode, &mut names);
         let done = match meaning {
             Ok(action) => self.look(entry, action, findings),
-            Err(cause) => self.look_at_refused(entry, cause, findings),
+            Err(refused) => self.look_at_refused(entry, refused.into(), findings),
         };
         self.names = names;
         done

@@ -4,30 +4,30 @@
 mod entry;
 mod finding;
 mod report;
+mod sender;
 mod tree;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::thread::{self, Scope};
+use std::thread::Scope;
 use std::time::Instant;
 
 use rustix::io::Errno;
 
-use crate::error::{Cause, Error, ErrorKind, Result};
+use crate::error::{Cause, Error, Result};
 use crate::observer::Progress;
-use crate::operation::callbacks::{self, CallbackSender, Handler};
+use crate::operation;
+use crate::operation::callbacks::{CallbackSender, Handler};
 use crate::operation::entries::{self, Sink};
 use crate::options::Options;
-use crate::pipeline::source::{Input, Source};
-use crate::pipeline::{Amounts, Chunk, Counters, Pipeline, Settings, defect};
-use crate::report::EntryCounts;
-use crate::sys;
-use crate::tar::{Entry, Kind};
-use crate::unpack::threads;
+use crate::pipeline::{Chunk, Counters, Pipeline, Settings};
+use crate::pipeline::{Input, Source};
+use crate::tar::Entry;
 
 use entry::EntryScan;
 pub use finding::{Finding, FindingKind, Refusal};
 pub use report::{Findings, ScanReport};
+use sender::FindingSender;
 
 /// Callbacks of one scan. All of them run on the thread that called it, and only there.
 pub trait ScanObserver {
@@ -68,17 +68,12 @@ pub fn scan(
 ) -> Result<ScanReport> {
     let begin = Instant::now();
     options.check_scan()?;
-    let (input, read_callback) = source.open(options.cancel.as_ref())?;
-    let counters = Arc::new(Counters::default());
-    let (callbacks, server) = callbacks::channel(counters.clone(), input.size());
     let mut caller = Caller { observer, failed: None };
-    let result = thread::scope(|scope| {
-        let run = Run { options, begin, counters, callbacks };
-        let worker = sys::spawn(scope, "ocilayer-scan", move || run.layer(scope, input))
-            .map_err(Cause::Thread)?;
-        server.serve(&mut caller, read_callback);
-        worker.join().unwrap_or_else(|panic| Err(defect(panic)))
-    });
+    let (name, cancel) = ("ocilayer-scan", options.cancel.as_ref());
+    let result =
+        operation::run(name, source, cancel, &mut caller, |scope, input, counters, callbacks| {
+            Run { options, begin, counters, callbacks }.layer(scope, input)
+        });
     match caller.failed {
         // The worker was only told that nobody listens any more.
         Some(error) => Err(error),
@@ -122,7 +117,7 @@ struct Run<'r> {
 
 impl<'r> Run<'r> {
     fn layer<'s>(self, scope: &'s Scope<'s, '_>, input: Input<'s>) -> Result<ScanReport> {
-        let settings = Settings::new(self.options, threads(self.options));
+        let settings = Settings::new(self.options, operation::threads(self.options.threads));
         let pipeline = Pipeline::start(scope, input, &settings, self.counters.clone())?;
         let findings = FindingSender { callbacks: self.callbacks, report: ScanReport::default() };
         let mut reading = Reading { pipeline, findings, entry_scan: EntryScan::new(self.options) };
@@ -157,7 +152,7 @@ impl<'r> Run<'r> {
 
 /// Entries on their way past.
 struct Reading<'s, 'r> {
-    pipeline: Pipeline<'s>,
+    pipeline: Pipeline<'s, Error>,
     findings: FindingSender,
     entry_scan: EntryScan<'r>,
 }
@@ -187,62 +182,4 @@ impl Sink for Reading<'_, '_> {
         self.findings.callbacks.count(self.findings.report.entries);
         Ok(())
     }
-}
-
-/// What the caller was told, and how.
-struct FindingSender {
-    callbacks: CallbackSender<Finding>,
-    report: ScanReport,
-}
-
-impl FindingSender {
-    fn note(&mut self, kind: FindingKind, entry: &Entry, detail: &[u8]) -> Result<()> {
-        self.send(Finding::new(kind, entry.place(), detail))
-    }
-
-    fn refuse_entry(&mut self, entry: &Entry, cause: Cause) -> Result<()> {
-        self.refuse(Error::from(cause).at(|| entry.place()))
-    }
-
-    /// What is wrong with the blob is a finding, everything else ends the scan.
-    fn refuse(&mut self, error: Error) -> Result<()> {
-        match error.kind() {
-            ErrorKind::Corrupt
-            | ErrorKind::Archive
-            | ErrorKind::Layer
-            | ErrorKind::Digest
-            | ErrorKind::Limit
-            | ErrorKind::Filesystem
-            | ErrorKind::Unsupported => self.send(Finding::refused(&error)),
-            ErrorKind::InvalidArgument
-            | ErrorKind::Source
-            | ErrorKind::Cancelled
-            | ErrorKind::Callback
-            | ErrorKind::Panic => Err(error),
-        }
-    }
-
-    fn send(&mut self, finding: Finding) -> Result<()> {
-        self.report.findings.add(finding.kind);
-        Ok(self.callbacks.call(finding)?)
-    }
-
-    fn finish(mut self, amounts: Amounts, begin: Instant) -> ScanReport {
-        self.report.blob_bytes = amounts.blob_bytes;
-        self.report.layer_bytes = amounts.layer_bytes;
-        self.report.compression = amounts.compression;
-        self.report.seconds = begin.elapsed();
-        self.report
-    }
-}
-
-fn count_kind(counts: &mut EntryCounts, kind: Kind) {
-    *match kind {
-        Kind::File => &mut counts.files,
-        Kind::Directory => &mut counts.directories,
-        Kind::Symlink => &mut counts.symlinks,
-        Kind::Hardlink => &mut counts.hardlinks,
-        Kind::Fifo => &mut counts.fifos,
-        Kind::CharDevice | Kind::BlockDevice => &mut counts.devices,
-    } += 1;
 }

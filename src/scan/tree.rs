@@ -447,6 +447,7 @@ impl View for Tree {
 
 impl Parents for Tree {
     type View = Tree;
+    type Error = Cause;
 
     fn view(&mut self) -> &mut Tree {
         self

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One entry of an archive, after all of its headers were read.
 
-use crate::error::Place;
-
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u32)]
@@ -58,6 +56,17 @@ pub struct Entry {
     pub device: (u32, u32),
     /// Name and value, each name once, in the order of the archive.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Which entry of the archive an error is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Counted from 0, metadata entries not counted.
+    pub entry: u64,
+    /// The name as it stands in the archive; empty if it could not be read.
+    pub path: Vec<u8>,
+    /// Where the entry starts in the uncompressed archive, in bytes.
+    pub offset: u64,
 }
 
 impl Entry {

@@ -16,10 +16,9 @@ mod sparse;
 #[cfg(test)]
 mod tests;
 
-use crate::error::Place;
 use crate::limits::{LimitExceeded, Limits};
 
-pub use entry::{Entry, Kind, Segment, Time};
+pub use entry::{Entry, Kind, Place, Segment, Time};
 pub use error::{NameFault, NumberFault, ParseError, PaxFault, Quoted, SparseFault, TarError};
 
 use header::{BLOCK, Block, Extension, Header, Role};

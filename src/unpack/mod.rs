@@ -11,20 +11,21 @@ pub mod stages;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::{self, Scope, available_parallelism};
+use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode as Permissions, OFlags, open};
 use rustix::io::retry_on_intr;
 
-use crate::apply::{Counts, Job};
-use crate::error::{Cause, Result};
+use crate::apply::{Counts, Job, JobError};
+use crate::error::{Error, ErrorKind, Result};
 use crate::observer::Observer;
-use crate::operation::callbacks::{self, Call, CallbackSender, Observed};
+use crate::operation;
+use crate::operation::callbacks::{Call, CallbackSender, Observed};
 use crate::operation::entries::{self, Sink};
 use crate::options::{Options, OptionsError};
-use crate::pipeline::source::{Input, Source};
-use crate::pipeline::{Amounts, Chunk, Counters, Pipeline, Settings, Workers, defect};
+use crate::pipeline::{Amounts, Chunk, Counters, Pipeline, Settings, Workers};
+use crate::pipeline::{Input, Source};
 use crate::report::{Bytes, Report, StageTimes};
 use crate::sys;
 use crate::tar::Entry;
@@ -52,17 +53,18 @@ pub fn unpack_with(
     let begin = Instant::now();
     options.check()?;
     let root = open_root(root.as_ref())?;
-    let (input, read_callback) = source.open(options.cancel.as_ref())?;
-    let counters = Arc::new(Counters::default());
     let filters = observer.filters();
-    let (callbacks, server) = callbacks::channel(counters.clone(), input.size());
-    thread::scope(|scope| {
-        let run = Run { options, begin, counters, filters, callbacks };
-        let worker = sys::spawn(scope, "ocilayer-apply", move || run.layer(scope, input, root))
-            .map_err(Cause::Thread)?;
-        server.serve(&mut Observed(observer), read_callback);
-        worker.join().unwrap_or_else(|panic| Err(defect(panic)))
-    })
+    let cancel = options.cancel.as_ref();
+    let name = "ocilayer-apply";
+    operation::run(
+        name,
+        source,
+        cancel,
+        &mut Observed(observer),
+        |scope, input, counters, callbacks| {
+            Run { options, begin, counters, filters, callbacks }.layer(scope, input, root)
+        },
+    )
 }
 
 pub(crate) fn open_root(path: &Path) -> Result<OwnedFd, OptionsError> {
@@ -87,7 +89,7 @@ struct Clock {
     waiting: Duration,
     sync: Duration,
     /// Who makes files as well.
-    workers: Option<Workers>,
+    workers: Option<Workers<JobError>>,
 }
 
 impl<'r> Run<'r> {
@@ -99,7 +101,7 @@ impl<'r> Run<'r> {
     ) -> Result<Report> {
         let private_umask = sys::private_umask().is_ok();
         // Threads that are started from here on have this one's umask.
-        let mut settings = Settings::new(self.options, threads(self.options));
+        let mut settings = Settings::new(self.options, operation::threads(self.options.threads));
         settings.workers = true;
         let mut pipeline = Pipeline::start(scope, input, &settings, self.counters.clone())?;
         let mut warn = |warning| self.callbacks.warn(warning);
@@ -112,10 +114,10 @@ impl<'r> Run<'r> {
             run: &self,
             chunk: None,
         };
-        let read =
-            entries::read(&self.options.limits, &mut applying).and_then(|()| job.finish_planned());
+        let read = entries::read(&self.options.limits, &mut applying)
+            .and_then(|()| Ok(job.finish_planned()?));
         if let Err(error) = read {
-            let error = job.finish_before(error);
+            let error = first_failure(&mut job, error);
             let amounts = pipeline.abandon();
             job.discount_unmade();
             return Err(error.with_report(self.report(job.counts, amounts, &clock)));
@@ -123,14 +125,15 @@ impl<'r> Run<'r> {
         let (mut amounts, mut digests) = (self.counters.so_far(), (None, None));
         let end = pipeline
             .finish()
+            .map_err(Error::from)
             .and_then(|summary| {
                 let verdict = summary.compare(&self.options.expect);
                 amounts = summary.amounts;
                 digests = (summary.blob_digest, Some(summary.diff_id));
                 Ok(verdict?)
             })
-            .and_then(|()| job.finish())
-            .and_then(|()| clock.sync(|| job.sync()));
+            .and_then(|()| Ok(job.finish()?))
+            .and_then(|()| Ok(clock.sync(|| job.sync())?));
         let mut report = self.report(job.counts, amounts, &clock);
         (report.blob_digest, report.diff_id) = digests;
         report.partial = end.is_err();
@@ -173,7 +176,7 @@ impl<'r> Run<'r> {
 
 /// Entries on their way into the root.
 struct Applying<'a, 'r, 's, 'j> {
-    pipeline: &'a mut Pipeline<'s>,
+    pipeline: &'a mut Pipeline<'s, JobError>,
     job: &'a mut Job<'j>,
     clock: &'a mut Clock,
     run: &'a Run<'r>,
@@ -189,21 +192,21 @@ impl Sink for Applying<'_, '_, '_, '_> {
 
     fn begin(&mut self, entry: &Entry) -> Result<()> {
         let wanted = !self.run.filters || self.run.callbacks.wants(entry)?;
-        self.job.begin(entry, wanted)
+        Ok(self.job.begin(entry, wanted)?)
     }
 
     fn data(&mut self, entry: &Entry, at: u64, bytes: &[u8]) -> Result<()> {
-        self.job.data(entry, at, bytes, self.chunk.as_ref())
+        Ok(self.job.data(entry, at, bytes, self.chunk.as_ref())?)
     }
 
     fn end(&mut self, entry: &Entry) -> Result<()> {
-        self.job.end(entry)
+        Ok(self.job.end(entry)?)
     }
 
     fn pause(&mut self) -> Result<()> {
         self.chunk = None;
         self.run.callbacks.count(self.job.counts.entries);
-        self.job.pause()
+        Ok(self.job.pause()?)
     }
 }
 
@@ -228,14 +231,16 @@ impl Clock {
     }
 }
 
-/// With more, all wait for the one that decompresses.
-const ENOUGH: usize = 8;
-
-/// How many threads to work on, when the caller leaves it to us: one for each CPU, up to a number
-/// that is of use.
-pub(crate) fn threads(options: &Options) -> usize {
-    match options.threads {
-        0 => available_parallelism().map_or(1, usize::from).min(ENOUGH),
-        threads => threads,
+/// The layer has failed with `error`: makes what the entries before that one left to others, so
+/// that the root holds what the report says. Returns the first of all errors.
+fn first_failure(job: &mut Job<'_>, error: Error) -> Error {
+    if error.kind() == ErrorKind::Cancelled {
+        return error;
+    }
+    match job.finish_planned() {
+        Ok(()) => error,
+        // The workers have failed already, and `error` says with what.
+        Err(earlier) if earlier.is_cancelled() => error,
+        Err(earlier) => earlier.into(),
     }
 }

@@ -9,8 +9,7 @@ use crate::apply::Job;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Cause, Error, Result};
 use crate::options::Options;
-use crate::pipeline::decompress::Decoder;
-use crate::pipeline::source::Source;
+use crate::pipeline::{Decoder, PipelineError, Source};
 use crate::resolve::{Resolver, Step, Walk};
 use crate::tar::{Entry, Event, Parser};
 use crate::{sys, unpack};
@@ -93,16 +92,16 @@ pub fn create(archive: &[u8], root: &Path) -> Result<()> {
         let root = unpack::open_root(root)?;
         let mut job = Job::new(root, &options, private_umask, None, &mut warn)?;
         parse(archive, |entry, event| match event {
-            Event::Entry => job.begin(entry, true),
-            Event::Data { at, bytes } => job.data(entry, at, bytes, None),
-            Event::EntryEnd => job.end(entry),
+            Event::Entry => Ok(job.begin(entry, true)?),
+            Event::Data { at, bytes } => Ok(job.data(entry, at, bytes, None)?),
+            Event::EntryEnd => Ok(job.end(entry)?),
             Event::More | Event::End => Ok(()),
         })?;
-        job.finish()
+        Ok::<_, Error>(job.finish()?)
     };
     std::thread::scope(|scope| {
         // Its umask is its own.
         let worker = sys::spawn(scope, "ocilayer-stage", make).map_err(Cause::Thread)?;
-        worker.join().unwrap_or_else(|panic| Err(crate::pipeline::defect(panic)))
+        worker.join().unwrap_or_else(|panic| Err(PipelineError::panicked(panic).into()))
     })
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! gzip: any number of members.
 
+use super::blob::Blob;
+use super::error::DecompressError;
 use super::inflate::Inflate;
-use super::{Blob, DecompressError};
-use crate::error::Result;
+use crate::pipeline::error::Result;
 
 /// Any number of gzip members (RFC 1952), each checked against its CRC and length.
 ///

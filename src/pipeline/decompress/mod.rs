@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Compressed bytes to archive bytes: gzip, zstd or neither, by magic and never by name.
 
+mod blob;
+mod error;
 mod gzip;
 mod inflate;
+mod magic;
 mod parallel;
 mod zstd;
 
@@ -11,102 +14,16 @@ use std::sync::atomic::Ordering;
 use std::thread::Scope;
 
 use crate::digest::{Algorithm, Digest, Hasher};
-use crate::error::{Cause, Result};
-use crate::pipeline::source::{Input, ReadAhead, SourceError};
-use crate::pipeline::{Counters, defect};
+use crate::pipeline::counters::Counters;
+use crate::pipeline::error::{PipelineError, Result};
+use crate::pipeline::source::{Input, ReadAhead};
 use crate::report::Compression;
 
+use blob::Blob;
+pub use error::DecompressError;
 use gzip::Gzip;
+use magic::{MAGIC, Magic};
 use zstd::Zstd;
-
-/// A damaged compressed stream. Offsets count compressed bytes.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DecompressError {
-    #[error("gzip stream at {offset}: {reason}")]
-    Gzip { offset: u64, reason: String },
-    #[error("zstd stream at {offset}: {reason}")]
-    Zstd { offset: u64, reason: String },
-    #[error("compressed stream ends in the middle, at {offset}")]
-    Truncated { offset: u64 },
-    #[error("{0} is not a compression that layers use")]
-    Unsupported(&'static str),
-}
-
-/// What a blob's first bytes say.
-#[derive(Debug, PartialEq, Eq)]
-enum Magic {
-    Known(Compression),
-    Unsupported(&'static str),
-}
-
-/// The longest magic.
-const MAGIC: usize = 10;
-
-impl Magic {
-    /// An archive begins with a file's name, so a magic that is a plausible name is not one.
-    fn of(head: &[u8]) -> Magic {
-        match head {
-            [0x1f, 0x8b, ..] => Magic::Known(Compression::Gzip),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Magic::Known(Compression::Zstd),
-            // A skippable frame: zstd:chunked and pzstd may begin with one.
-            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Magic::Known(Compression::Zstd),
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Magic::Unsupported("xz"),
-            // With the first block's magic, or the end's in an empty file.
-            [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', b'&', b'S', b'Y', ..]
-            | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, 0x45, 0x38, 0x50, 0x90, ..] => {
-                Magic::Unsupported("bzip2")
-            }
-            [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => {
-                Magic::Unsupported("lz4")
-            }
-            [b'L', b'Z', b'I', b'P', 1, ..] => Magic::Unsupported("lzip"),
-            [0x1f, 0x9d, ..] => Magic::Unsupported("compress"),
-            _ => Magic::Known(Compression::None),
-        }
-    }
-}
-
-/// The blob as it is read: hashed and counted on its way into the decompressor.
-struct Blob<'a> {
-    input: Input<'a>,
-    /// None where the archive's digest is the blob's as well, or nobody wants it.
-    hasher: Option<Hasher>,
-    counters: Arc<Counters>,
-    offset: u64,
-}
-
-impl Blob<'_> {
-    /// Shows the next bytes to `work`, none at the blob's end, and moves past those it used.
-    fn pass<T>(&mut self, work: impl FnOnce(&[u8]) -> (usize, T)) -> Result<T, SourceError> {
-        let shown = self.input.fill()?;
-        let (used, result) = work(shown);
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&shown[..used]);
-        }
-        self.input.consume(used);
-        self.count(used);
-        Ok(result)
-    }
-
-    /// Reads straight into `into`.
-    fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
-        let got = self.input.read(into)?;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&into[..got]);
-        }
-        self.count(got);
-        Ok(got)
-    }
-
-    fn count(&mut self, count: usize) {
-        self.offset += count as u64;
-        self.counters.blob_bytes.store(self.offset, Ordering::Relaxed);
-    }
-
-    fn is_at_end(&mut self) -> Result<bool, SourceError> {
-        Ok(self.input.fill()?.is_empty())
-    }
-}
 
 /// The uncompressed bytes of a blob.
 pub(crate) struct Decoder<'a> {
@@ -187,7 +104,7 @@ impl<'a> Decoder<'a> {
         };
         if of_use {
             let ahead = self.blob.input.read_ahead(scope, &mut self.blob.hasher);
-            self.ahead = ahead.map_err(Cause::Thread)?;
+            self.ahead = ahead.map_err(PipelineError::Thread)?;
         }
         Ok(())
     }
@@ -226,7 +143,7 @@ impl<'a> Decoder<'a> {
         if let Some(ahead) = self.ahead {
             // Ends its thread, if the stream was not read to its end.
             drop(input);
-            hasher = ahead.join().map_err(defect)?;
+            hasher = ahead.join().map_err(PipelineError::panicked)?;
         }
         Ok(hasher.map(Hasher::finish))
     }

@@ -12,11 +12,11 @@ use std::thread;
 
 use rapidgzip_core::{DecodeError, Decoder, DeflateErrorKind, GzipErrorKind, ReadAt};
 
-use super::DecompressError;
+use super::error::DecompressError;
 use crate::digest::Hasher;
-use crate::error::{Cause, Error, Result};
+use crate::pipeline::counters::Counters;
+use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::source::{Region, SourceError};
-use crate::pipeline::{Counters, defect};
 use crate::sys;
 
 /// Bytes of a blob below which there are not enough places to begin at.
@@ -48,14 +48,15 @@ pub(super) fn gunzip(
     let stop = AtomicBool::new(false);
     let (decoded, hashed) = thread::scope(|scope| {
         let hash = |hasher| sys::spawn(scope, "ocilayer-digest", || hash(blob, hasher, &stop));
-        let hashing = hasher.map(hash).transpose().map_err(Cause::Thread)?;
+        let hashing = hasher.map(hash).transpose().map_err(PipelineError::Thread)?;
         let decoder =
             Decoder::builder().decoder_threads(threads.min(MOST)).decoded_chunk_size(PIECE).build();
         let decoded = decoder.expect("sizes as it asks").decode(&input, &mut output);
         stop.store(decoded.is_err(), Ordering::Relaxed);
-        let hashed =
-            hashing.map(|hashing| hashing.join().unwrap_or_else(|panic| Err(defect(panic))));
-        Ok::<_, Error>((decoded, hashed))
+        let hashed = hashing.map(|hashing| {
+            hashing.join().unwrap_or_else(|panic| Err(PipelineError::panicked(panic)))
+        });
+        Ok::<_, PipelineError>((decoded, hashed))
     })?;
     // What is behind an error that only says that reading or writing failed.
     if let Some(end) = output.end {
@@ -133,7 +134,7 @@ impl Write for Sink<'_> {
 }
 
 /// `offset` is how far the blob was read, for errors that do not say where they are.
-fn explain(error: DecodeError, offset: u64) -> Error {
+fn explain(error: DecodeError, offset: u64) -> PipelineError {
     let at = |offset, reason: String| DecompressError::Gzip { offset, reason }.into();
     match &error {
         DecodeError::InvalidGzip {
@@ -147,7 +148,7 @@ fn explain(error: DecodeError, offset: u64) -> Error {
         DecodeError::InvalidDeflate { bit_offset, reason } => {
             at(bit_offset / 8, reason.to_string())
         }
-        DecodeError::WorkerPanicked => Cause::Panic(error.to_string()).into(),
+        DecodeError::WorkerPanicked => PipelineError::Panic(error.to_string()),
         _ => at(offset, error.to_string()),
     }
 }

@@ -6,9 +6,10 @@ use zstd::zstd_safe::{
     DCtx, DParameter, ErrorCode, InBuffer, OutBuffer, get_error_name, is_error_kind,
 };
 
-use super::{Blob, DecompressError};
-use crate::error::{Error, Result};
+use super::blob::Blob;
+use super::error::DecompressError;
 use crate::limits::LimitExceeded;
+use crate::pipeline::error::{PipelineError, Result};
 
 /// Any number of zstd frames and skippable frames (RFC 8878), with the checksums they have.
 pub(super) struct Zstd {
@@ -56,7 +57,7 @@ impl Zstd {
         Ok(())
     }
 
-    fn explain(&self, code: ErrorCode, offset: u64) -> Error {
+    fn explain(&self, code: ErrorCode, offset: u64) -> PipelineError {
         if is_error_kind(code, ZSTD_ErrorCode::ZSTD_error_frameParameter_windowTooLarge) {
             return LimitExceeded::ZstdWindow(self.window_log).into();
         }

@@ -6,7 +6,10 @@ use std::io;
 use std::sync::atomic::AtomicBool;
 use std::thread::{Scope, ScopedJoinHandle};
 
-use super::{Descriptor, Filled, Input, Interrupt, Kind, PIECE, channel};
+use super::descriptor::{Descriptor, PIECE};
+use super::handoff::{Filled, channel};
+use super::input::{Input, Kind};
+use super::interrupt::Interrupt;
 use crate::digest::Hasher;
 use crate::sys;
 
@@ -35,7 +38,7 @@ impl<'scope> Input<'scope> {
         (consumer.start, consumer.len) = (reading.file.start, reading.file.end);
         consumer.buffer = std::mem::take(&mut reading.file.buffer);
         reading.hash(&consumer.buffer[consumer.start..consumer.len]);
-        self.kind = Kind::Consumer(consumer);
+        self.kind = Kind::Handoff(consumer);
         let run = move || {
             while let Ok(buffer) = producer.wanted.recv() {
                 let filled = reading.fill(buffer, &producer.disconnected);

@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::{pread, retry_on_intr};
 
-use super::{Interrupt, SourceError};
+use super::error::SourceError;
+use super::interrupt::Interrupt;
 
 /// It does not move the file's position.
 pub(crate) struct Region<'a> {

@@ -8,9 +8,9 @@ use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 
 use super::stream::{digest, drain, error, spooled};
-use crate::error::ErrorKind;
-use crate::pipeline::decompress::DecompressError;
-use crate::pipeline::source::Source;
+use crate::digest::DigestError;
+use crate::error::{Cause, Error, ErrorKind};
+use crate::limits::LimitExceeded;
 use crate::pipeline::*;
 
 const THREADS: [usize; 2] = [4, 8];
@@ -133,7 +133,8 @@ fn cancelled_or_abandoned_it_ends() {
         wanted.cancel = Some(cancel.clone());
         let (input, _) = Source::memory(blob()).open(Some(&cancel)).unwrap();
         std::thread::scope(|scope| {
-            let mut pipeline = Pipeline::start(scope, input, &wanted, Arc::default()).unwrap();
+            let mut pipeline =
+                Pipeline::<Error>::start(scope, input, &wanted, Arc::default()).unwrap();
             pipeline.next().unwrap().expect("a first chunk");
             cancel.cancel();
             assert_eq!(pipeline.next().err().unwrap().kind(), ErrorKind::Cancelled);
@@ -142,7 +143,7 @@ fn cancelled_or_abandoned_it_ends() {
         let (input, _) = Source::memory(blob()).open(None).unwrap();
         std::thread::scope(|scope| {
             let mut pipeline =
-                Pipeline::start(scope, input, &settings(threads), Arc::default()).unwrap();
+                Pipeline::<Error>::start(scope, input, &settings(threads), Arc::default()).unwrap();
             pipeline.next().unwrap().expect("a first chunk");
             drop(pipeline);
         });
@@ -156,7 +157,8 @@ fn file_that_shrinks_meanwhile_is_a_truncated_stream() {
     let (input, _) = Source::file(file).open(None).unwrap();
     shrinking.set_len(blob().len() as u64 / 2).unwrap();
     std::thread::scope(|scope| {
-        let mut pipeline = Pipeline::start(scope, input, &settings(8), Arc::default()).unwrap();
+        let mut pipeline =
+            Pipeline::<Error>::start(scope, input, &settings(8), Arc::default()).unwrap();
         let failed = loop {
             match pipeline.next() {
                 Ok(Some(_)) => {}

@@ -10,12 +10,13 @@ use shuttle::thread;
 
 use crate::digest::Hasher;
 use crate::error::{Cause, Error};
-use crate::pipeline::queue::{CHUNK, Chunk, Queue};
+use crate::pipeline::chunk::{CHUNK, Chunk};
+use crate::pipeline::queue::Queue;
 
 /// More than there are buffers.
 const CHUNKS: usize = 7;
 
-fn next_chunk(queue: &Arc<Queue>) {
+fn decompress(queue: &Arc<Queue<Error>>) {
     for number in 0..CHUNKS {
         let Some(mut buffer) = queue.buffer() else { break };
         buffer.fill(number as u8);
@@ -30,7 +31,7 @@ fn next_chunk(queue: &Arc<Queue>) {
 }
 
 /// Reads all, leaves work for each chunk, which keeps it, and waits for all of it now and then.
-fn read(queue: &Arc<Queue>, fails: Option<usize>) -> Result<usize, Error> {
+fn read(queue: &Arc<Queue<Error>>, fails: Option<usize>) -> Result<usize, Error> {
     let done = Arc::new(AtomicUsize::new(0));
     let mut number = 0;
     while let Some(chunk) = queue.take()? {
@@ -56,7 +57,7 @@ fn run(workers: usize, fails: Option<usize>) {
     let queue = Queue::new(Hasher::towards(None));
     let mut threads = Vec::new();
     let decompressing = queue.clone();
-    threads.push(thread::spawn(move || decompressor(&decompressing)));
+    threads.push(thread::spawn(move || decompress(&decompressing)));
     for _ in 0..workers {
         let queue = queue.clone();
         threads.push(thread::spawn(move || queue.work()));

@@ -5,17 +5,20 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 use rustix::pipe::pipe;
 
-use crate::digest::Algorithm;
-use crate::error::ErrorKind;
-use crate::pipeline::decompress::DecompressError;
-use crate::pipeline::queue::{CHUNK, POOL};
-use crate::pipeline::source::{ReadCallback, Source};
+use crate::digest::{Algorithm, Digest, DigestError};
+use crate::error::{Cause, Error, ErrorKind, Result};
+use crate::limits::LimitExceeded;
+use crate::options::Options;
+use crate::pipeline::chunk::CHUNK;
+use crate::pipeline::queue::POOL;
+use crate::pipeline::source::Source;
 use crate::pipeline::*;
 
 /// Text that compresses well, but not to nothing.
@@ -105,7 +108,7 @@ fn read_all<'scope>(
     settings: &Settings,
     out: &mut Vec<u8>,
 ) -> Result<Summary> {
-    let mut pipeline = Pipeline::start(scope, input, settings, Arc::default())?;
+    let mut pipeline = Pipeline::<Error>::start(scope, input, settings, Arc::default())?;
     loop {
         match pipeline.next() {
             Ok(Some(chunk)) => {
@@ -183,7 +186,7 @@ fn the_digest_of_a_known_stream_is_that_of_sha256sum() {
 
 #[test]
 fn the_reader_and_the_decompressor_hash_for_each_other() {
-    let put = |queue: &Arc<Queue>, byte| {
+    let put = |queue: &Arc<Queue<Error>>, byte| {
         let mut buffer = queue.buffer().unwrap();
         buffer.fill(byte);
         queue.put(Chunk::new(queue, buffer, CHUNK));
@@ -221,7 +224,8 @@ fn a_slow_reader_that_holds_chunks_gets_the_whole_stream() {
     let blob = gzip(&archive);
     let (input, _) = Source::memory(&blob).open(None).unwrap();
     thread::scope(|scope| {
-        let mut pipeline = Pipeline::start(scope, input, &settings(2), Arc::default()).unwrap();
+        let mut pipeline =
+            Pipeline::<Error>::start(scope, input, &settings(2), Arc::default()).unwrap();
         let mut held = std::collections::VecDeque::new();
         let mut out = Vec::new();
         while let Some(chunk) = pipeline.next().unwrap() {
@@ -297,7 +301,7 @@ fn bytes_behind_what_was_read_count_in_both_digests() {
             let (input, _) = Source::memory(&blob).open(None).unwrap();
             let summary = thread::scope(|scope| {
                 let mut pipeline =
-                    Pipeline::start(scope, input, &settings(threads), Arc::default())?;
+                    Pipeline::<Error>::start(scope, input, &settings(threads), Arc::default())?;
                 pipeline.next()?;
                 pipeline.finish()
             });
@@ -502,7 +506,8 @@ fn a_flow_dropped_or_abandoned_halfway_does_not_wait() {
                 let (input, read_callback) = source.open(None).unwrap();
                 thread::scope(|scope| {
                     let mut pipeline =
-                        Pipeline::start(scope, input, &settings(threads), Arc::default()).unwrap();
+                        Pipeline::<Error>::start(scope, input, &settings(threads), Arc::default())
+                            .unwrap();
                     if index == 0 {
                         pipeline.next().unwrap();
                     }
@@ -619,7 +624,8 @@ fn a_cancelled_callback_reports_the_cancel_whatever_it_returns() {
 fn a_panic_in_the_decompressor_is_an_error_for_the_reader() {
     thread::scope(|scope| {
         let input = Input::panicking();
-        let mut pipeline = Pipeline::start(scope, input, &settings(2), Arc::default()).unwrap();
+        let mut pipeline =
+            Pipeline::<Error>::start(scope, input, &settings(2), Arc::default()).unwrap();
         let failure = pipeline.next().map(drop).unwrap_err();
         assert_eq!(failure.kind(), ErrorKind::Panic);
         assert_eq!(failure.to_string(), "internal error: a defect, for the tests");

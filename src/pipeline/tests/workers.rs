@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Tasks that the reader leaves to others.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::error::ErrorKind;
-use crate::pipeline::queue::{CHUNK, POOL};
+use crate::error::{Cause, Error, ErrorKind};
+use crate::pipeline::chunk::CHUNK;
+use crate::pipeline::queue::{POOL, Task};
 use crate::pipeline::*;
 
-fn queue() -> Arc<Queue> {
+fn queue() -> Arc<Queue<Error>> {
     Queue::new(Hasher::towards(None))
 }
 
-fn chunk(queue: &Arc<Queue>) -> Chunk {
+fn chunk(queue: &Arc<Queue<Error>>) -> Chunk {
     Chunk::new(queue, queue.buffer().unwrap(), CHUNK)
 }
 
-fn count(done: &Arc<AtomicUsize>) -> Task {
+fn count(done: &Arc<AtomicUsize>) -> Task<Error> {
     let done = done.clone();
     Box::new(move || {
         done.fetch_add(1, Ordering::Relaxed);
@@ -24,7 +25,7 @@ fn count(done: &Arc<AtomicUsize>) -> Task {
     })
 }
 
-fn fail() -> Task {
+fn fail() -> Task<Error> {
     Box::new(|| Err(Cause::Filter(Errno::XDEV).into()))
 }
 

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Why an entry could not be applied.
+
+use rustix::io::Errno;
+
+use crate::layer::LayerError;
+use crate::options::OptionsError;
+use crate::pipeline::{PipelineError, SourceError};
+use crate::resolve::ResolveError;
+use crate::tar::Place;
+
+/// A system call that failed while an entry was applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{operation}{detail}: {errno}")]
+pub struct ApplyError {
+    operation: &'static str,
+    /// What it was asked for, with a space before it.
+    detail: String,
+    errno: Errno,
+}
+
+impl ApplyError {
+    pub(crate) fn new(operation: &'static str, errno: Errno) -> ApplyError {
+        ApplyError { operation, detail: String::new(), errno }
+    }
+
+    pub(crate) fn about(operation: &'static str, what: &str, errno: Errno) -> ApplyError {
+        ApplyError { operation, detail: format!(" {what}"), errno }
+    }
+
+    pub(crate) fn errno(&self) -> Errno {
+        self.errno
+    }
+}
+
+/// Names the system call that an errno came from.
+pub(super) trait Failing<T> {
+    fn failing(self, operation: &'static str) -> Result<T, ApplyError>;
+    fn failing_with(
+        self,
+        operation: &'static str,
+        detail: impl FnOnce() -> String,
+    ) -> Result<T, ApplyError>;
+}
+
+impl<T> Failing<T> for Result<T, Errno> {
+    fn failing(self, operation: &'static str) -> Result<T, ApplyError> {
+        self.map_err(|errno| ApplyError::new(operation, errno))
+    }
+
+    fn failing_with(
+        self,
+        operation: &'static str,
+        detail: impl FnOnce() -> String,
+    ) -> Result<T, ApplyError> {
+        self.map_err(|errno| ApplyError::about(operation, &detail(), errno))
+    }
+}
+
+pub(super) type Result<T, E = JobError> = std::result::Result<T, E>;
+
+/// The failure of applying an entry, at whichever stage.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JobCause {
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// Of the threads that files were left to.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+}
+
+/// The same, with the entry that it is about.
+#[derive(Debug)]
+pub(crate) struct JobError {
+    pub(crate) cause: JobCause,
+    pub(crate) place: Option<Place>,
+}
+
+impl JobError {
+    /// The first place stands: it is the one nearest to the failure.
+    pub(super) fn at(mut self, place: impl FnOnce() -> Place) -> JobError {
+        self.place.get_or_insert_with(place);
+        self
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        use PipelineError::{Cancelled, Source};
+        match &self.cause {
+            JobCause::Pipeline(error) => {
+                matches!(error, Cancelled | Source(SourceError::Cancelled))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl<C: Into<JobCause>> From<C> for JobError {
+    fn from(cause: C) -> JobError {
+        JobError { cause: cause.into(), place: None }
+    }
+}

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The merged view of one unpack: its root, and the directories of the parent layers below that.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustix::fs::readlinkat;
+use rustix::fs::{FileType, Mode as Permissions, OFlags, Stat, fgetxattr_query, fstat, open};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::error::ResolveError;
+use super::fds::{Fds, LayerIndex};
+use super::inode::{is, is_marked, opaque_xattr, stat_child, times_of};
+use super::open::{Opener, open_child};
+use super::path::Component;
+use super::tree::{Below, Dir, DirId, Tree};
+use super::walk::{Seen, View};
+use crate::options::{Lowers, Mode, Options, OptionsError};
+
+/// A directory below the root, held open. Only this module makes one, so whoever has one knows
+/// that it was reached without leaving the root.
+#[derive(Debug, Clone)]
+pub(crate) struct SafeParent(Arc<OwnedFd>);
+
+impl AsFd for SafeParent {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// What a name is in the lower layers alone.
+#[derive(Debug)]
+pub(crate) enum SeenBelow {
+    /// The parents were not given.
+    Unknown,
+    Nothing,
+    /// A directory, in these layers.
+    Dir(Rc<[u16]>),
+    /// Anything else, in this layer.
+    Other(LayerIndex, Box<Stat>),
+}
+
+/// What a name is in one layer.
+enum SeenIn {
+    Nothing,
+    Whiteout,
+    Dir,
+    Symlink,
+    Other,
+}
+
+/// Names to directories, for one unpack.
+pub(crate) struct Resolver {
+    pub(crate) tree: Tree,
+    mode: Mode,
+    opener: Opener,
+    fds: Fds,
+    /// The root, then the lowers, topmost first.
+    layers: Vec<Arc<OwnedFd>>,
+    /// The upper directory of the mount that the root is, if it was named.
+    upper: Option<OwnedFd>,
+    /// The parent of the entry before: most entries have the same.
+    last: Option<(Vec<u8>, DirId)>,
+}
+
+impl Resolver {
+    pub(crate) fn new(root: OwnedFd, options: &Options) -> Result<Self, OptionsError> {
+        let mut layers = vec![Arc::new(root)];
+        let below = match &options.lowers {
+            _ if options.mode == Mode::Directory => Below::nothing(),
+            Lowers::Unknown => Below::Unknown,
+            Lowers::Known(paths) => {
+                for path in paths {
+                    let fd = open_layer(path)
+                        .map_err(|errno| OptionsError::Lower { path: path.clone(), errno })?;
+                    layers.push(Arc::new(fd));
+                }
+                let count = u16::try_from(paths.len()).map_err(|_| OptionsError::TooManyLowers)?;
+                Below::Layers((1..=count).collect())
+            }
+        };
+        let upper = options.upper.as_ref().map(|path| {
+            open_layer(path).map_err(|errno| OptionsError::Upper { path: path.clone(), errno })
+        });
+        let mut root = Dir::new(DirId::ROOT, b"", below);
+        root.in_root = true;
+        Ok(Resolver {
+            tree: Tree::new(root),
+            mode: options.mode,
+            opener: Opener::new(),
+            fds: Fds::default(),
+            layers,
+            upper: upper.transpose()?,
+            last: None,
+        })
+    }
+
+    pub(crate) fn overlay(&self) -> bool {
+        self.mode != Mode::Directory
+    }
+
+    /// The directory in the root. It must exist there.
+    pub(crate) fn parent(&mut self, dir: DirId) -> Result<SafeParent, ResolveError> {
+        self.fd(dir, 0).map(SafeParent)
+    }
+
+    /// The directory in one of the layers.
+    pub(crate) fn fd(
+        &mut self,
+        dir: DirId,
+        layer: LayerIndex,
+    ) -> Result<Arc<OwnedFd>, ResolveError> {
+        if dir == DirId::ROOT {
+            return Ok(self.layers[layer].clone());
+        }
+        if let Some(fd) = self.fds.get((dir, layer)) {
+            return Ok(fd);
+        }
+        let path = self.tree.path(dir);
+        let base = self.layers[layer].clone();
+        let fd = self
+            .with_descriptors(|this| this.opener.open(base.as_fd(), &path))
+            .map_err(|errno| ResolveError { operation: "openat2", path, errno })?;
+        Ok(self.fds.keep((dir, layer), fd))
+    }
+
+    /// The directory as it is in the upper directory of the mount that the root is: none if that
+    /// was not named or has no such directory.
+    pub(crate) fn in_upper(&mut self, dir: DirId) -> Result<Option<OwnedFd>, ResolveError> {
+        if self.upper.is_none() {
+            return Ok(None);
+        }
+        let path = self.tree.path(dir);
+        let found = self.with_descriptors(|this| {
+            let upper = this.upper.as_ref().expect("looked at above");
+            this.opener.open(upper.as_fd(), &path)
+        });
+        match found {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(errno) => {
+                let operation = "openat2 in the upper directory";
+                Err(ResolveError { operation, path, errno })
+            }
+        }
+    }
+
+    /// Tries again with all cached descriptors closed when the process has run out of them.
+    fn with_descriptors<T>(
+        &mut self,
+        open: impl Fn(&mut Self) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        match open(self) {
+            Err(Errno::MFILE | Errno::NFILE) if self.fds.close_all() => open(self),
+            result => result,
+        }
+    }
+
+    /// Gives back cached descriptors, for a caller that could not get one; false if there are none.
+    pub(crate) fn spare_descriptors(&mut self) -> bool {
+        self.fds.close_all()
+    }
+
+    /// Looks a name up in the merged view. What turns out to be a directory is remembered.
+    fn look_at(&mut self, dir: DirId, name: Component<'_>) -> Result<Seen, ResolveError> {
+        if let Some(child) = self.tree.child(dir, name.as_bytes()) {
+            return Ok(Seen::Dir(child));
+        }
+        if self.tree.dir(dir).in_root {
+            match self.look_in(dir, 0, name)?.0 {
+                SeenIn::Nothing => {}
+                SeenIn::Whiteout => return Ok(Seen::Whiteout),
+                SeenIn::Dir => return self.adopt(dir, name).map(Seen::Dir),
+                SeenIn::Symlink => return self.read_link(dir, 0, name).map(Seen::Symlink),
+                SeenIn::Other => return Ok(Seen::Other),
+            }
+        }
+        match self.look_below(dir, name)? {
+            SeenBelow::Unknown | SeenBelow::Nothing => Ok(Seen::Nothing),
+            SeenBelow::Dir(layers) => {
+                let child = Dir::new(dir, name.as_bytes(), Below::Layers(layers));
+                Ok(Seen::Dir(self.tree.add(child)))
+            }
+            SeenBelow::Other(layer, stat) if is(&stat, FileType::Symlink) => {
+                self.read_link(dir, layer, name).map(Seen::Symlink)
+            }
+            SeenBelow::Other(..) => Ok(Seen::Other),
+        }
+    }
+
+    /// Looks a name up in the lower layers alone, as overlayfs would merge them.
+    pub(crate) fn look_below(
+        &mut self,
+        dir: DirId,
+        name: Component<'_>,
+    ) -> Result<SeenBelow, ResolveError> {
+        let Some(layers) = self.layers_below(dir)? else { return Ok(SeenBelow::Unknown) };
+        let mut merged = Vec::new();
+        for &layer in layers.iter() {
+            let (seen, stat) = self.look_in(dir, layer.into(), name)?;
+            match seen {
+                SeenIn::Nothing => continue,
+                SeenIn::Dir => merged.push(layer),
+                // Anything else hides the layers below, also below a merged directory.
+                SeenIn::Symlink | SeenIn::Other if merged.is_empty() => {
+                    let stat = stat.expect("what exists was looked at");
+                    return Ok(SeenBelow::Other(layer.into(), Box::new(stat)));
+                }
+                SeenIn::Whiteout | SeenIn::Symlink | SeenIn::Other => break,
+            }
+            if self.is_opaque(dir, layer.into(), name)? {
+                break;
+            }
+        }
+        Ok(if merged.is_empty() { SeenBelow::Nothing } else { SeenBelow::Dir(merged.into()) })
+    }
+
+    /// The lower layers that show through a directory, or none if the parents were not given.
+    pub(crate) fn layers_below(&mut self, dir: DirId) -> Result<Option<Rc<[u16]>>, ResolveError> {
+        match &self.tree.dir(dir).below {
+            Below::Unknown => return Ok(None),
+            Below::Layers(layers) => return Ok(Some(layers.clone())),
+            Below::Unasked => {}
+        }
+        let (parent, name) = (self.tree.dir(dir).parent, self.tree.dir(dir).name.clone());
+        let name = Component::new(&name).expect("it was one when the directory was added");
+        let below = match self.look_below(parent, name)? {
+            SeenBelow::Unknown => Below::Unknown,
+            SeenBelow::Dir(layers) => Below::Layers(layers),
+            SeenBelow::Nothing | SeenBelow::Other(..) => Below::nothing(),
+        };
+        self.tree.dir_mut(dir).below = below.clone();
+        Ok(match below {
+            Below::Layers(layers) => Some(layers),
+            _ => None,
+        })
+    }
+
+    /// Looks a name up in one layer.
+    fn look_in(
+        &mut self,
+        dir: DirId,
+        layer: LayerIndex,
+        name: Component<'_>,
+    ) -> Result<(SeenIn, Option<Stat>), ResolveError> {
+        let fd = self.fd(dir, layer)?;
+        let stat = match stat_child(fd.as_fd(), name) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok((SeenIn::Nothing, None)),
+            Err(errno) => return Err(self.failed("fstatat", dir, name, errno)),
+        };
+        let seen = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => SeenIn::Dir,
+            FileType::Symlink => SeenIn::Symlink,
+            FileType::CharacterDevice if self.overlay() && stat.st_rdev == 0 => SeenIn::Whiteout,
+            _ => SeenIn::Other,
+        };
+        Ok((seen, Some(stat)))
+    }
+
+    /// Remembers a directory that exists in the root and that this unpack has not made.
+    pub(crate) fn adopt(
+        &mut self,
+        parent: DirId,
+        name: Component<'_>,
+    ) -> Result<DirId, ResolveError> {
+        let failed =
+            |operation, errno| ResolveError { operation, path: name.as_bytes().to_vec(), errno };
+        let at = self.fd(parent, 0)?;
+        let fd = self
+            .with_descriptors(|_| open_child(at.as_fd(), name.as_bytes()))
+            .map_err(|errno| failed("openat", errno))?;
+        let mut dir = Dir::new(parent, name.as_bytes(), Below::Unasked);
+        self.take_note(&mut dir, fd.as_fd()).map_err(|errno| failed("fstat", errno))?;
+        if self.overlay() && is_marked(fd.as_fd(), opaque_xattr(self.mode)) {
+            dir.below = Below::nothing();
+        }
+        let id = self.tree.add(dir);
+        self.fds.keep((id, 0), fd);
+        // A copy-up brings all parents along, so below one that is not there nothing is.
+        let only_below = self.tree.dir(parent).only_below || self.in_upper(id)?.is_none();
+        self.tree.dir_mut(id).only_below = self.upper.is_some() && only_below;
+        Ok(id)
+    }
+
+    /// The same for the root itself.
+    pub(crate) fn adopt_root(&mut self) -> Result<(), Errno> {
+        let fd = self.layers[0].clone();
+        let below = self.tree.dir(DirId::ROOT).below.clone();
+        let mut root = Dir::new(DirId::ROOT, b"", below);
+        self.take_note(&mut root, fd.as_fd())?;
+        *self.tree.dir_mut(DirId::ROOT) = root;
+        Ok(())
+    }
+
+    fn take_note(&self, dir: &mut Dir, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        let stat = fstat(fd)?;
+        dir.in_root = true;
+        dir.adopted = true;
+        dir.gid = stat.st_gid;
+        dir.setgid = stat.st_mode & 0o2000 != 0;
+        dir.whiteouts = self.overlay();
+        dir.default_acl = has_default_acl(fd);
+        // In overlay modes the upper directory is this layer's alone, whoever wrote to it.
+        dir.found = !self.overlay();
+        dir.pending.times = Some(times_of(&stat));
+        Ok(())
+    }
+
+    /// Remembers a directory that was made just now, and keeps it open.
+    pub(crate) fn made(&mut self, dir: Dir, fd: OwnedFd) -> DirId {
+        let id = self.tree.add(dir);
+        self.fds.keep((id, 0), fd);
+        id
+    }
+
+    /// Keeps open what was a lower directory only, and is now in the root as well.
+    pub(crate) fn now_in_root(&mut self, dir: DirId, fd: OwnedFd) {
+        self.tree.dir_mut(dir).in_root = true;
+        self.fds.keep((dir, 0), fd);
+    }
+
+    /// A name was removed or replaced: what was known below it is void.
+    pub(crate) fn forget(&mut self, parent: DirId, name: Component<'_>) {
+        self.last = None;
+        if let Some(id) = self.tree.child(parent, name.as_bytes()) {
+            let fds = &mut self.fds;
+            self.tree.forget(id, |gone| fds.close(gone));
+        }
+    }
+
+    fn is_opaque(
+        &mut self,
+        dir: DirId,
+        layer: LayerIndex,
+        name: Component<'_>,
+    ) -> Result<bool, ResolveError> {
+        let at = self.fd(dir, layer)?;
+        let child = self
+            .with_descriptors(|_| open_child(at.as_fd(), name.as_bytes()))
+            .map_err(|errno| self.failed("openat", dir, name, errno))?;
+        Ok(is_marked(child.as_fd(), opaque_xattr(self.mode)))
+    }
+
+    fn read_link(
+        &mut self,
+        dir: DirId,
+        layer: LayerIndex,
+        name: Component<'_>,
+    ) -> Result<Vec<u8>, ResolveError> {
+        let fd = self.fd(dir, layer)?;
+        readlinkat(&fd, name.as_bytes(), Vec::new())
+            .map(|target| target.into_bytes())
+            .map_err(|errno| self.failed("readlinkat", dir, name, errno))
+    }
+}
+
+impl View for Resolver {
+    fn look(&mut self, dir: DirId, name: Component<'_>) -> Result<Seen, ResolveError> {
+        self.look_at(dir, name)
+    }
+
+    fn above(&self, dir: DirId) -> DirId {
+        self.tree.dir(dir).parent
+    }
+
+    fn path(&self, dir: DirId) -> Vec<u8> {
+        self.tree.path(dir)
+    }
+}
+
+impl Resolver {
+    /// The directory that `path` leads to, if it was the one asked for last.
+    pub(crate) fn last_parent(&self, path: &[u8]) -> Option<DirId> {
+        self.last.as_ref().filter(|(last, _)| last == path).map(|(_, dir)| *dir)
+    }
+
+    /// The directory that `path` leads to, if that can be told without looking at any.
+    pub(crate) fn known(&self, path: &[u8]) -> Option<DirId> {
+        self.last_parent(path).or_else(|| {
+            let mut names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
+            names.try_fold(DirId::ROOT, |dir, name| self.tree.child(dir, name))
+        })
+    }
+
+    pub(crate) fn remember_parent(&mut self, path: &[u8], dir: DirId) {
+        match &mut self.last {
+            Some((last, id)) => {
+                last.clear();
+                last.extend_from_slice(path);
+                *id = dir;
+            }
+            None => self.last = Some((path.to_vec(), dir)),
+        }
+    }
+}
+
+fn open_layer(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    retry_on_intr(|| open(path, flags, Permissions::empty()))
+}
+
+fn has_default_acl(fd: BorrowedFd<'_>) -> bool {
+    fgetxattr_query(fd, "system.posix_acl_default").is_ok()
+}
