@@ -8,9 +8,10 @@ use rustix::fs::{copy_file_range, ftruncate, futimens, mknodat, openat, readlink
 use rustix::fs::{symlinkat, utimensat};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
+use super::attributes::{Owner, open_special, set_mode, set_owner};
 use super::error::{ApplyError, Failing, JobCause};
-use super::metadata::{Owner, open_special, set_mode, set_owner};
-use super::{Job, xattr};
+use super::job::Job;
+use super::xattr;
 use crate::resolve::{Component, DirId, SafeParent, times_of};
 
 /// Where copy_file_range(2) does not reach, between two file systems for one.

@@ -8,10 +8,11 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::attributes::{Owner, set_owner, times_of};
 use super::error::{Failing, JobCause};
-use super::metadata::{Owner, default_acl, set_owner, times_of};
+use super::job::{InRoot, Job, Replaced};
+use super::metadata::default_acl;
 use super::xattr::{self, ACCESS_ACL, DEFAULT_ACL};
-use super::{InRoot, Job, Replaced};
 use crate::layer::IMPLIED_OWNER;
 use crate::resolve::{
     Below, Component, Dir, DirId, SafeParent, SeenBelow, opaque_xattr, open_child,

@@ -1,63 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Regular files: created with their mode, written, then given the rest.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
-use rustix::fs::{OFlags, SeekFrom, fsync, ftruncate, openat, seek};
-use rustix::io::{Errno, retry_on_intr, write};
+use rustix::fs::{fsync, ftruncate};
+use rustix::io::retry_on_intr;
 
-use super::Job;
-use super::error::{ApplyError, Failing, JobCause};
-use super::metadata::create_mode;
+use super::error::{Failing, JobCause};
+use super::job::Job;
+use super::open_file::{CurrentFile, OpenFile, create};
 use crate::options::Sync;
 use crate::pipeline::Chunk;
-use crate::resolve::{Component, DirId, SafeParent};
+use crate::resolve::{Component, DirId};
 use crate::tar::Entry;
-
-/// The current entry's file.
-pub(super) enum CurrentFile {
-    /// It may be planned: that depends on how its data comes.
-    Expected(DirId, Box<[u8]>),
-    Open(OpenFile),
-}
-
-/// A file whose data is still coming.
-pub(super) struct OpenFile {
-    fd: OwnedFd,
-    dir: DirId,
-    /// Where the next write goes.
-    position: u64,
-}
-
-impl OpenFile {
-    /// Writes at an offset of the file; what is jumped over becomes a hole.
-    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), ApplyError> {
-        if at != self.position {
-            seek(&self.fd, SeekFrom::Start(at)).failing("lseek")?;
-        }
-        write_all(&self.fd, bytes)?;
-        self.position = at + bytes.len() as u64;
-        Ok(())
-    }
-}
-
-/// A new file, open for writing.
-pub(super) fn create(at: &SafeParent, name: &[u8], mode: u32) -> Result<OwnedFd, Errno> {
-    // Never O_TRUNC on what is there: it may be a hardlink into a lower layer, or a FIFO.
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(at, name, flags, create_mode(mode))
-}
-
-pub(super) fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> Result<(), ApplyError> {
-    while !bytes.is_empty() {
-        let written = retry_on_intr(|| write(fd, bytes)).failing("write")?;
-        if written == 0 {
-            return Err(ApplyError::new("write", Errno::IO));
-        }
-        bytes = &bytes[written..];
-    }
-    Ok(())
-}
 
 impl Job<'_> {
     pub(super) fn make_file(

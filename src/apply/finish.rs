@@ -6,9 +6,9 @@ use std::os::fd::AsFd;
 use rustix::fs::{AtFlags, fsync, futimens, syncfs, utimensat};
 use rustix::io::retry_on_intr;
 
-use super::Job;
+use super::attributes::set_mode;
 use super::error::{Failing, JobCause, Result};
-use super::metadata::set_mode;
+use super::job::Job;
 use super::xattr::{self, DEFAULT_ACL};
 use crate::options::Sync;
 use crate::resolve::DirId;

@@ -6,7 +6,8 @@ use std::os::fd::AsFd;
 use rustix::fs::{AtFlags, linkat, symlinkat};
 
 use super::error::JobCause;
-use super::{InRoot, Job};
+use super::job::{InRoot, Job};
+use super::linked_lowers::LinkedLower;
 use crate::layer::{LayerError, LinkTarget, Parents, joined};
 use crate::resolve::{Component, DirId, SafeParent, SeenBelow, stat_child};
 use crate::tar::Entry;
@@ -114,14 +115,6 @@ impl Job<'_> {
             linked.for_each(|linked| linked.replaced = true);
         }
     }
-}
-
-/// A lower file that this layer has a hardlink to. A whiteout of it contradicts the link.
-#[derive(Debug)]
-pub(super) struct LinkedLower {
-    path: Vec<u8>,
-    /// This layer has put something else there since.
-    replaced: bool,
 }
 
 /// A name that is linked to itself must not be removed first to make way.

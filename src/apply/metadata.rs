@@ -2,54 +2,20 @@
 //! Owner, xattrs, mode and times, always in this order: chown(2) clears setuid and file
 //! capabilities, and changing any of them moves the times.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, Gid, Mode as Permissions, OFlags, Timespec, Timestamps, Uid, chmod};
-use rustix::fs::{chownat, fchmod, fchown, futimens, openat, utimensat};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::fs::{AtFlags, Mode as Permissions, chmod};
+use rustix::fs::{chownat, futimens, utimensat};
+use rustix::io::Errno;
 
-use super::Job;
+use super::attributes::{CREATE_BITS, Owner, open_special, set_mode, set_owner, times_of};
 use super::error::{ApplyError, Failing, JobCause};
+use super::job::Job;
 use super::xattr::{self, ACCESS_ACL, DEFAULT_ACL};
 use crate::layer::{self, LayerError};
 use crate::report::SkipReason;
 use crate::resolve::{Component, DirId, SafeParent};
-use crate::tar::{Entry, Kind, Time};
-
-/// Permission bits that open(2) and mkdir(2) may set. Setuid waits until the content is complete
-/// and the owner right; setgid on a directory would pass to its children.
-pub(super) const CREATE_BITS: u32 = 0o777;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Owner {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-}
-
-impl Owner {
-    pub(super) fn of_process() -> Owner {
-        Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
-    }
-
-    fn ids(self) -> (Option<Uid>, Option<Gid>) {
-        (Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))
-    }
-}
-
-/// The mode to create with.
-pub(super) fn create_mode(mode: u32) -> Permissions {
-    Permissions::from_raw_mode(mode & CREATE_BITS)
-}
-
-/// Access and modification time of an entry. Without an access time of its own a file was last
-/// read when it was written.
-pub(super) fn times_of(entry: &Entry) -> Timestamps {
-    let spec = |time: Time| Timespec { tv_sec: time.seconds, tv_nsec: time.nanoseconds.into() };
-    Timestamps {
-        last_access: spec(entry.atime.unwrap_or(entry.mtime)),
-        last_modification: spec(entry.mtime),
-    }
-}
+use crate::tar::{Entry, Kind};
 
 impl Job<'_> {
     /// The owner on disk of what the archive says is `uid`:`gid`'s; none if owners are ignored.
@@ -154,21 +120,6 @@ impl Job<'_> {
 pub(super) fn default_acl(entry: &Entry) -> Option<Box<[u8]>> {
     let acl = entry.xattrs.iter().find(|(name, _)| name == DEFAULT_ACL);
     acl.map(|(_, value)| value.clone().into())
-}
-
-pub(super) fn set_owner(fd: BorrowedFd<'_>, owner: Owner) -> Result<(), ApplyError> {
-    let (uid, gid) = owner.ids();
-    fchown(fd, uid, gid).failing_with("fchown", || format!("{}:{}", owner.uid, owner.gid))
-}
-
-pub(super) fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<(), ApplyError> {
-    fchmod(fd, Permissions::from_raw_mode(mode)).failing_with("fchmod", || format!("{mode:04o}"))
-}
-
-/// Opens what must not be opened for reading: a FIFO would block, a device would act.
-pub(super) fn open_special(at: &SafeParent, name: Component<'_>) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    retry_on_intr(|| openat(at, name.as_bytes(), flags, Permissions::empty()))
 }
 
 fn remove_special(fd: BorrowedFd<'_>, name: &[u8]) -> Result<(), ApplyError> {

@@ -4,9 +4,9 @@
 use rustix::fs::{Dev, FileType, makedev, mknodat};
 use rustix::io::Errno;
 
-use super::Job;
+use super::attributes::create_mode;
 use super::error::JobCause;
-use super::metadata::create_mode;
+use super::job::Job;
 use crate::options::Devices;
 use crate::report::SkipReason;
 use crate::resolve::{Component, DirId};

@@ -5,7 +5,7 @@ use crate::layer::{LayerError, Parents};
 use crate::resolve::{Component, DirId, Resolver, Step, Walk};
 
 use super::error::JobCause;
-use super::{InRoot, Job};
+use super::job::{InRoot, Job};
 
 impl Parents for Job<'_> {
     type View = Resolver;

@@ -11,8 +11,8 @@ use rustix::fs::futimens;
 use rustix::fs::{Timespec, Timestamps, UTIME_OMIT, fchown, fgetxattr_query, fremovexattr, fstat};
 use rustix::io::Errno;
 
-use super::Job;
 use super::error::{Failing, JobCause};
+use super::job::Job;
 use crate::observer::Warning;
 use crate::options::{Mode, OptionsError};
 use crate::report::SkipReason;

@@ -9,7 +9,8 @@ use rustix::fs::{Dir, FileType, Mode as Permissions, mknodat};
 use rustix::io::Errno;
 
 use super::error::{Failing, JobCause};
-use super::{InRoot, Job, remove};
+use super::job::{InRoot, Job};
+use super::remove;
 use crate::layer::{LayerError, Parents};
 use crate::report::SkipReason;
 use crate::resolve::{Below, Component, DirId, View, is_whiteout, stat_child};

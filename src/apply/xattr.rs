@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Setting extended attributes.
+//! Which extended attributes are set and which stay.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
-use rustix::fs::{
-    XattrFlags, fgetxattr, flistxattr, flistxattr_query, fremovexattr, fsetxattr, setxattr,
-};
 use rustix::io::Errno;
 
-pub(crate) use crate::layer::xattrs::{is_overlay_private, refusal};
+pub(super) use crate::layer::xattrs::{is_overlay_private, refusal};
+pub(super) use crate::sys::xattr::{get, list, proc_path, remove, set, set_special};
 
-pub(crate) const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
-pub(crate) const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
-
-/// The kernel's own bounds (xattr(7)): 64 KiB of names, and as much for each value.
-const LIST_MAX: usize = 1 << 16;
-const VALUE_MAX: usize = 1 << 16;
+pub(super) const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+pub(super) const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
 
 /// Names that stay when a directory's xattrs are replaced: overlayfs's, and those that a security
 /// module set by its own policy and guards.
@@ -24,62 +18,12 @@ fn stays(name: &[u8]) -> bool {
         || matches!(name, b"security.selinux" | b"security.ima" | b"security.evm")
 }
 
-/// Sets an xattr of an open file or directory.
-pub(crate) fn set(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<(), Errno> {
-    fsetxattr(fd, name, value, XattrFlags::empty())
-}
-
-/// Sets an xattr of what an `O_PATH` descriptor stands for, also of a symlink: the magic link in
-/// /proc leads to exactly that inode and no further.
-pub(crate) fn set_special(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<(), Errno> {
-    setxattr(proc_path(fd), name, value, XattrFlags::empty())
-}
-
-/// A path to an open file, for calls that take no `O_PATH` descriptor.
-pub(crate) fn proc_path(fd: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", fd.as_raw_fd())
-}
-
-/// Removes an xattr; that there is none is fine.
-pub(crate) fn remove(fd: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-    match fremovexattr(fd, name) {
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
-        result => result,
-    }
-}
-
 /// Removes every xattr whose name is not in `keep`.
-pub(crate) fn remove_stale(fd: BorrowedFd<'_>, keep: impl Fn(&[u8]) -> bool) -> Result<(), Errno> {
+pub(super) fn remove_stale(fd: BorrowedFd<'_>, keep: impl Fn(&[u8]) -> bool) -> Result<(), Errno> {
     for name in list(fd)? {
         if !stays(&name) && !keep(&name) {
             remove(fd, &name)?;
         }
     }
     Ok(())
-}
-
-/// All names; none on a file system without xattrs.
-pub(crate) fn list(fd: impl AsFd) -> Result<Vec<Vec<u8>>, Errno> {
-    match flistxattr_query(fd.as_fd()) {
-        Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
-        Ok(_) => {}
-        Err(errno) => return Err(errno),
-    }
-    let mut names = vec![0; LIST_MAX];
-    let length = flistxattr(fd.as_fd(), &mut names[..])?;
-    let names = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
-    Ok(names.map(<[u8]>::to_vec).collect())
-}
-
-/// The value of an xattr, or none if it is gone by now.
-pub(crate) fn get(fd: impl AsFd, name: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
-    let mut value = vec![0; VALUE_MAX];
-    match fgetxattr(fd.as_fd(), name, &mut value[..]) {
-        Ok(length) => {
-            value.truncate(length);
-            Ok(Some(value))
-        }
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
-        Err(errno) => Err(errno),
-    }
 }

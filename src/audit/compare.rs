@@ -7,11 +7,11 @@ use super::damage::DamageKind;
 use super::expected::{Described, Expected};
 use super::sender::DamageSender;
 use super::stack::{Below, Level, Stack, failed, is_dir, split};
-use crate::apply::xattr;
 use crate::error::Result;
 use crate::layer::joined;
 use crate::layer::xattrs::is_overlay_private;
 use crate::resolve::is_whiteout;
+use crate::sys::xattr;
 use crate::tar::Kind;
 
 /// One layer, all of which was read.

@@ -11,9 +11,9 @@ use rustix::io::Errno;
 
 use super::mounts::overlay_mounts;
 use super::stack::{Level, Stack, failed, split};
-use crate::apply::xattr;
 use crate::error::Result;
 use crate::options::OptionsError;
+use crate::sys::xattr;
 
 /// Refuses a stack of which an overlay mount uses a directory: the kernel may have the mark in its
 /// memory, and says that changes below a mount are undefined

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Dir, FileType, Mode as Permissions, OFlags, Stat, open, statat};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::apply::xattr;
 use crate::error::Result;
 use crate::layer::joined;
 use crate::options::{Mode, OptionsError};
 use crate::resolve::{Opener, ResolveError, is, is_whiteout, opaque_xattr};
+use crate::sys::xattr;
 
 /// Position in the stack, bottom first.
 pub(super) type Level = usize;

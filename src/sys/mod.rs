@@ -5,6 +5,7 @@
 
 #[cfg(feature = "isal")]
 pub(crate) mod isal;
+pub(crate) mod xattr;
 
 use std::mem::MaybeUninit;
 use std::thread::{Builder, Scope, ScopedJoinHandle};

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One layer on its way into one root: what becomes of each entry.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Dir, FileType, ioctl_getflags};
+use rustix::io::Errno;
+
+use crate::layer::{self, Action, Names};
+use crate::observer::Warning;
+use crate::options::{Lowers, Options};
+use crate::pipeline::{Chunk, Workers};
+use crate::report::{EntryCounts, SkipReason, Skips};
+use crate::resolve::{Component, DirId, Resolver, SafeParent, View, is, is_whiteout, stat_child};
+use crate::tar::{Entry, Kind};
+
+use super::attributes::Owner;
+use super::error::{ApplyError, Failing, JobCause, JobError, Result};
+use super::linked_lowers::LinkedLower;
+use super::open_file::CurrentFile;
+use super::plan::Plan;
+use super::remove;
+
+/// What one unpack has done so far.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) entries: EntryCounts,
+    pub(crate) whiteouts: u64,
+    pub(crate) opaque_directories: u64,
+    pub(crate) implied_directories: u64,
+    pub(crate) copied_up: u64,
+    pub(crate) propagated_marks: u64,
+    pub(crate) file_bytes: u64,
+    pub(crate) skipped: Skips,
+}
+
+/// One layer on its way into one root. Entries come in archive order: `begin`, `data` for a file,
+/// `end`, and `pause` after those of a chunk; then `finish_planned` and `finish`.
+pub(crate) struct Job<'j> {
+    pub(super) options: &'j Options,
+    pub(super) resolver: Resolver,
+    /// Who new files belong to before any chown.
+    pub(super) process: Owner,
+    /// This thread creates files with exactly the mode it asks for.
+    pub(super) private_umask: bool,
+    pub(super) file: Option<CurrentFile>,
+    /// Files that others make; none where there is nobody else.
+    pub(super) plan: Option<Plan>,
+    pub(super) linked_lowers: Vec<LinkedLower>,
+    pub(super) names: Names,
+    /// xattr namespaces that this file system does not support, each warned of once.
+    pub(super) unsupported: Vec<Vec<u8>>,
+    pub(super) warn: &'j mut dyn FnMut(Warning),
+    pub(crate) counts: Counts,
+}
+
+/// What was in the way of a new name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replaced {
+    Nothing,
+    Something,
+}
+
+impl<'j> Job<'j> {
+    pub(crate) fn new(
+        root: OwnedFd,
+        options: &'j Options,
+        private_umask: bool,
+        workers: Option<Workers<JobError>>,
+        warn: &'j mut dyn FnMut(Warning),
+    ) -> Result<Job<'j>> {
+        let workers = workers.filter(|_| !folds_case(&root));
+        let mut job = Job {
+            options,
+            resolver: Resolver::new(root, options)?,
+            process: Owner::of_process(),
+            private_umask,
+            file: None,
+            plan: workers.map(Plan::new),
+            linked_lowers: Vec::new(),
+            names: Names::default(),
+            unsupported: Vec::new(),
+            warn,
+            counts: Counts::default(),
+        };
+        job.look_at_root()?;
+        Ok(job)
+    }
+
+    fn look_at_root(&mut self) -> Result<(), JobCause> {
+        self.resolver.adopt_root().failing("fstat of the root")?;
+        self.check_upper()?;
+        let root = self.resolver.parent(DirId::ROOT)?;
+        // What an empty root will hold is this layer's alone: no need to keep track of names.
+        if is_empty(&root).failing("getdents64")? {
+            self.resolver.tree.all_ours(DirId::ROOT);
+            self.resolver.tree.dir_mut(DirId::ROOT).adopted = false;
+        }
+        // An overlay mount shows the attributes of its upper root, so these are the parents'
+        // unless the layer has an entry for the root.
+        if matches!(&self.options.lowers, Lowers::Known(lowers) if !lowers.is_empty()) {
+            self.inherit(DirId::ROOT, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Applies an entry up to its data.
+    pub(crate) fn begin(&mut self, entry: &Entry, wanted: bool) -> Result<()> {
+        self.counts.entries.total += 1;
+        let result = match wanted {
+            true => self.apply(entry),
+            false => {
+                self.skip(entry, SkipReason::Filtered, b"");
+                Ok(())
+            }
+        };
+        result.map_err(|error| self.failure(error.at(|| entry.place())))
+    }
+
+    fn apply(&mut self, entry: &Entry) -> Result<()> {
+        let mut names = std::mem::take(&mut self.names);
+        let result = layer::interpret(entry, self.options.mode, &mut names)
+            .map_err(JobError::from)
+            .and_then(|action| self.act(entry, action));
+        self.names = names;
+        result
+    }
+
+    fn act(&mut self, entry: &Entry, action: Action<'_>) -> Result<()> {
+        match action {
+            Action::Make { parent, name } => self.wait_if_planned(parent, name)?,
+            _ => self.finish_planned()?,
+        }
+        let acted = match action {
+            Action::Root => self.describe_root(entry),
+            Action::Make { parent, name } => self.make(entry, parent, name),
+            Action::Link { parent, name, target } => self.link(parent, name, target),
+            Action::Whiteout { parent, name } => self.whiteout(entry, parent, name),
+            Action::Opaque { dir } => self.opaque(dir),
+            Action::Skip(reason) => {
+                self.skip(entry, reason, b"");
+                Ok(())
+            }
+        };
+        Ok(acted?)
+    }
+
+    fn make(&mut self, entry: &Entry, parent: &[u8], name: Component<'_>) -> Result<(), JobCause> {
+        let dir = self.parent_of(parent)?;
+        match entry.kind {
+            Kind::File => self.make_file(entry, dir, name)?,
+            Kind::Directory => self.make_dir(entry, dir, name)?,
+            Kind::Symlink => self.make_symlink(entry, dir, name)?,
+            Kind::Fifo | Kind::CharDevice | Kind::BlockDevice => {
+                if !self.make_node(entry, dir, name)? {
+                    return Ok(());
+                }
+            }
+            Kind::Hardlink => unreachable!("interpreted as Action::Link"),
+        }
+        self.resolver.tree.claim(dir, name.as_bytes());
+        Ok(())
+    }
+
+    /// Writes a piece of the current entry's data, if it has a place to go. `chunk` is what the
+    /// data may lie in.
+    pub(crate) fn data(
+        &mut self,
+        entry: &Entry,
+        at: u64,
+        bytes: &[u8],
+        chunk: Option<&Chunk>,
+    ) -> Result<()> {
+        let result = self.write_file(entry, at, bytes, chunk);
+        result.map_err(|cause| self.failure(JobError::from(cause).at(|| entry.place())))
+    }
+
+    /// The current entry has no more data.
+    pub(crate) fn end(&mut self, entry: &Entry) -> Result<()> {
+        let result = self.finish_file(entry);
+        result.map_err(|cause| self.failure(JobError::from(cause).at(|| entry.place())))
+    }
+
+    /// Runs `make` in the directory, with whatever had the name before cleared away.
+    pub(super) fn replace<T>(
+        &mut self,
+        dir: DirId,
+        name: Component<'_>,
+        operation: &'static str,
+        make: impl Fn(&SafeParent) -> Result<T, Errno>,
+    ) -> Result<(SafeParent, T, Replaced), JobCause> {
+        let parent = self.resolver.parent(dir)?;
+        let mut replaced = Replaced::Nothing;
+        loop {
+            match make(&parent) {
+                Ok(made) => {
+                    // Known from a lower layer only, and hidden by what was made just now.
+                    if self.resolver.tree.child(dir, name.as_bytes()).is_some() {
+                        self.resolver.forget(dir, name);
+                    }
+                    return Ok((parent, made, replaced));
+                }
+                Err(Errno::EXIST) if replaced == Replaced::Nothing => {
+                    self.clear(dir, name)?;
+                    replaced = Replaced::Something;
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::MFILE | Errno::NFILE) if self.spare_descriptors() => {}
+                Err(errno) => return Err(ApplyError::new(operation, errno).into()),
+            }
+        }
+    }
+
+    /// Removes a name and all below it, on disk and in memory.
+    pub(super) fn clear(&mut self, dir: DirId, name: Component<'_>) -> Result<(), JobCause> {
+        self.bring_into_upper(dir)?;
+        let parent = self.resolver.parent(dir)?;
+        self.replace_linked_lower(dir, name);
+        self.resolver.forget(dir, name);
+        let node = self.resolver.tree.dir_mut(dir);
+        node.pending.touched = true;
+        self.resolver.tree.disclaim(dir, name.as_bytes());
+        match remove::remove(&parent, name) {
+            Err(Errno::NOENT) => Ok(()),
+            result => Ok(result.failing("unlinkat")?),
+        }
+    }
+
+    /// What the root itself has under this name.
+    pub(super) fn in_root(&mut self, dir: DirId, name: Component<'_>) -> Result<InRoot, JobCause> {
+        if !self.resolver.tree.dir(dir).in_root {
+            return Ok(InRoot::Nothing);
+        }
+        let parent = self.resolver.parent(dir)?;
+        match stat_child(parent.as_fd(), name) {
+            Ok(stat) if is(&stat, FileType::Directory) => Ok(InRoot::Dir),
+            Ok(stat) if self.resolver.overlay() && is_whiteout(&stat) => Ok(InRoot::Whiteout),
+            Ok(_) => Ok(InRoot::Other),
+            Err(Errno::NOENT) => Ok(InRoot::Nothing),
+            Err(errno) => Err(self.resolver.failed("fstatat", dir, name, errno).into()),
+        }
+    }
+
+    pub(super) fn skip(&mut self, entry: &Entry, reason: SkipReason, detail: &[u8]) {
+        self.counts.skipped.add(reason, &entry.name, detail);
+        if reason == SkipReason::XattrUnsupported {
+            let namespace = detail.split(|byte| *byte == b'.').next().unwrap_or_default();
+            if self.unsupported.iter().any(|known| known == namespace) {
+                return;
+            }
+            self.unsupported.push(namespace.to_vec());
+        }
+        let (path, detail) = (entry.name.clone(), detail.to_vec());
+        (self.warn)(Warning { reason, entry: entry.index, path, detail });
+    }
+
+    /// The path of a name below the root, for messages and for comparing.
+    pub(super) fn path(&self, dir: DirId, name: Component<'_>) -> Vec<u8> {
+        layer::joined(&self.resolver.tree.path(dir), name.as_bytes())
+    }
+}
+
+/// What the root itself has under a name; in directory mode there is nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum InRoot {
+    Nothing,
+    Whiteout,
+    Dir,
+    Other,
+}
+
+/// Whether two names that differ in case may be one file: then names alone do not tell which files
+/// are apart.
+fn folds_case(root: &OwnedFd) -> bool {
+    /// `FS_CASEFOLD_FL` of linux/fs.h.
+    const CASEFOLD: u32 = 0x4000_0000;
+    ioctl_getflags(root).is_ok_and(|flags| flags.bits() & CASEFOLD != 0)
+}
+
+fn is_empty(dir: &SafeParent) -> Result<bool, Errno> {
+    for entry in Dir::read_from(dir)? {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

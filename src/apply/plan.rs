@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Files that are planned, and what others make of them.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::mem;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{Timestamps, fsync, futimens};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::attributes::{Owner, set_mode, set_owner};
+use super::error::{ApplyError, Failing, JobError, Result};
+use super::open_file::{create, write_all};
+use crate::pipeline::{ChunkSlice, Workers};
+use crate::resolve::{DirId, SafeParent};
+use crate::tar::Place;
+
+/// Files in a batch at most: a chunk has some tens of small ones.
+const BATCH: usize = 64;
+
+/// A file that has yet to be made, with all that it takes.
+pub(super) struct Planned {
+    pub(super) parent: SafeParent,
+    pub(super) dir: DirId,
+    pub(super) name: Box<[u8]>,
+    pub(super) create_mode: u32,
+    pub(super) owner: Option<Owner>,
+    /// Where creation alone does not give the right one.
+    pub(super) mode: Option<u32>,
+    pub(super) times: Timestamps,
+    pub(super) sync: bool,
+    pub(super) data: Option<ChunkSlice>,
+    pub(super) place: Place,
+}
+
+impl Planned {
+    pub(super) fn create(&self, at: &SafeParent) -> Result<OwnedFd, Errno> {
+        create(at, &self.name, self.create_mode)
+    }
+
+    fn size(&self) -> u64 {
+        self.data.as_ref().map_or(0, |data| data.len() as u64)
+    }
+
+    pub(super) fn fill(&self, fd: &OwnedFd) -> Result<(), ApplyError> {
+        if let Some(data) = &self.data {
+            write_all(fd, data)?;
+        }
+        if let Some(owner) = self.owner {
+            set_owner(fd.as_fd(), owner)?;
+        }
+        if let Some(mode) = self.mode {
+            set_mode(fd.as_fd(), mode)?;
+        }
+        futimens(fd, &self.times).failing("futimens")?;
+        if self.sync {
+            retry_on_intr(|| fsync(fd)).failing("fsync")?;
+        }
+        Ok(())
+    }
+}
+
+/// What is planned, and with whom.
+pub(super) struct Plan {
+    pub(super) workers: Workers<JobError>,
+    /// Not handed over yet.
+    pub(super) batch: Vec<Planned>,
+    /// Batches with the workers, oldest first: the hashes of their names, and whether all is made.
+    pub(super) with_workers: VecDeque<(Vec<u64>, Arc<AtomicBool>)>,
+    /// Hashes of all names that are planned. Two names of one hash only make one of them wait.
+    pub(super) names: HashSet<u64>,
+    hashes: RandomState,
+    /// What the workers could not make: something is in the way, or there are no descriptors left.
+    pub(super) returned: Arc<Mutex<Vec<Planned>>>,
+    pub(super) unmade: Arc<Unmade>,
+    /// An error of what was planned, while another entry is being applied.
+    pub(super) failure: Option<JobError>,
+}
+
+/// What was planned and is not made yet.
+#[derive(Default)]
+pub(super) struct Unmade {
+    pub(super) files: AtomicU64,
+    pub(super) bytes: AtomicU64,
+}
+
+impl Unmade {
+    pub(super) fn add(&self, file: &Planned) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(file.size(), Ordering::Relaxed);
+    }
+
+    pub(super) fn remove(&self, file: &Planned) {
+        self.files.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(file.size(), Ordering::Relaxed);
+    }
+}
+
+impl Plan {
+    pub(super) fn new(workers: Workers<JobError>) -> Plan {
+        Plan {
+            workers,
+            batch: Vec::new(),
+            with_workers: VecDeque::new(),
+            names: HashSet::new(),
+            hashes: RandomState::new(),
+            returned: Arc::default(),
+            unmade: Arc::default(),
+            failure: None,
+        }
+    }
+
+    pub(super) fn hash(&self, dir: DirId, name: &[u8]) -> u64 {
+        self.hashes.hash_one((dir, name))
+    }
+
+    pub(super) fn has_returned(&self) -> bool {
+        !self.returned.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    pub(super) fn take_returned(&self) -> Vec<Planned> {
+        mem::take(&mut *self.returned.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.is_empty() && self.with_workers.is_empty()
+    }
+
+    pub(super) fn add(&mut self, file: Planned) {
+        self.names.insert(self.hash(file.dir, &file.name));
+        self.unmade.add(&file);
+        self.batch.push(file);
+        if self.batch.len() == BATCH {
+            self.hand_over();
+        }
+    }
+
+    pub(super) fn hand_over(&mut self) {
+        while let Some((names, made)) = self.with_workers.front()
+            && made.load(Ordering::Acquire)
+        {
+            for hash in names {
+                self.names.remove(hash);
+            }
+            self.with_workers.pop_front();
+        }
+        if self.batch.is_empty() {
+            return;
+        }
+        let batch = mem::take(&mut self.batch);
+        let names = batch.iter().map(|file| self.hash(file.dir, &file.name)).collect();
+        let made = Arc::new(AtomicBool::new(false));
+        self.with_workers.push_back((names, made.clone()));
+        let (returned, unmade) = (self.returned.clone(), self.unmade.clone());
+        self.workers.submit(Box::new(move || make_all(batch, &made, &returned, &unmade)));
+    }
+}
+
+/// On whichever thread.
+fn make_all(
+    batch: Vec<Planned>,
+    made: &AtomicBool,
+    returned: &Mutex<Vec<Planned>>,
+    unmade: &Unmade,
+) -> Result<()> {
+    let mut all = true;
+    for file in batch {
+        let done = match retry_on_intr(|| file.create(&file.parent)) {
+            Ok(fd) => file.fill(&fd),
+            Err(Errno::EXIST | Errno::MFILE | Errno::NFILE) => {
+                all = false;
+                returned.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+                continue;
+            }
+            Err(errno) => Err(ApplyError::new("openat", errno)),
+        };
+        done.map_err(|error| JobError::from(error).at(|| file.place.clone()))?;
+        unmade.remove(&file);
+    }
+    made.store(all, Ordering::Release);
+    Ok(())
+}
