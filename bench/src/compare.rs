@@ -11,7 +11,8 @@ use crate::layers::{Kind, Layer};
 use crate::measure::{self, Measured, Times};
 use crate::peers::{BASELINE, Peer};
 use crate::plan::{Part, plan};
-use crate::results::{Results, Row};
+use crate::results::Results;
+use crate::row::Row;
 use crate::spread::Spread;
 use crate::table::{Table, named};
 use crate::target::{Filesystem, Target};
@@ -64,7 +65,7 @@ pub fn compare(arguments: &Compare) -> Result<()> {
         eprintln!("{name} on {}: {} entries", part.filesystem.name(), layer.entries);
         let peers: Vec<Peer> = (peers.iter().copied())
             .filter(|peer| {
-                peer.differs_for(codec) && (part.everybody || peer.shows_the_filesystem())
+                peer.differs_for(codec) && (part.all_peers || peer.shows_the_filesystem())
             })
             .collect();
         let runs = rounds_of(&layer, &peers, rounds, place)?;
@@ -83,7 +84,7 @@ pub fn compare(arguments: &Compare) -> Result<()> {
     }
 }
 
-/// What of the plan this machine has file systems for; the rest is left out aloud.
+/// What of the plan this machine has file systems for; what is left out is printed.
 fn possible(arguments: &Compare) -> Result<Vec<Part>> {
     let mut parts = plan(arguments);
     for &filesystem in Filesystem::value_variants() {
@@ -131,7 +132,7 @@ fn apply(layer: &Layer, peer: Peer, (filesystem, roots): Place<'_>) -> Result<Ou
         measured.times = serde_json::from_str(&measured.output)?;
     }
     let mut tree = peer.tree(layer, &root)?;
-    // Whether an entry "./" applies to the root is a matter of opinion among appliers.
+    // Appliers differ in whether an entry "./" applies to the root.
     tree.forget_root();
     Ok(Outcome { measured, tree })
 }
@@ -166,7 +167,7 @@ fn row(layer: &Layer, run: &Runs, baseline: &Runs, place: Place<'_>) -> Result<R
     let wall_runs_s = run.each(|times| times.wall_s);
     let cpu_runs_s = run.each(Times::cpu_s);
     let wall = spread(&wall_runs_s)?;
-    // None is printed for who does something else.
+    // None is printed for an applier that does something else.
     let ratio = |runs: &[f64], value: fn(&Times) -> f64| {
         let equal = run.differs.is_none();
         equal.then(|| Spread::of_ratios(runs, &baseline.each(value))).flatten()

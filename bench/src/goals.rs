@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::layers::Kind;
 use crate::peers::Peer;
-use crate::results::Row;
+use crate::row::Row;
 use crate::spread::Spread;
 use crate::target::Filesystem;
 
@@ -45,18 +45,18 @@ const FROM_GO: f64 = 1.02;
 /// To what decompression and creation take at least.
 const TO_LIMIT: f64 = 1.15;
 
-/// Each goal of each place, as far as there are rows for it.
+/// Each goal of each workload, as far as there are rows for it.
 pub fn of(rows: &[Row]) -> Vec<Goal> {
-    let places = rows.chunk_by(|a, b| a.place() == b.place());
-    places.flat_map(|rows| Place { rows }.goals()).collect()
+    let workloads = rows.chunk_by(|a, b| a.workload() == b.workload());
+    workloads.flat_map(|rows| Workload { rows }.goals()).collect()
 }
 
-/// The rows of one place.
-struct Place<'a> {
+/// The rows of one workload.
+struct Workload<'a> {
     rows: &'a [Row],
 }
 
-impl Place<'_> {
+impl Workload<'_> {
     fn goals(&self) -> Vec<Goal> {
         let goals = [
             self.wall_ratio(),
@@ -85,10 +85,10 @@ impl Place<'_> {
     }
 
     fn ratios(&self) -> Option<(f64, Option<f64>)> {
-        let place = self.rows.first()?;
-        let usual = place.filesystem == Filesystem::Ext4 && place.variant.is_empty();
+        let row = self.rows.first()?;
+        let usual = row.filesystem == Filesystem::Ext4 && row.variant.is_empty();
         let mut ratios = RATIOS.iter().filter(|_| usual);
-        let ratios = ratios.find(|ratio| (ratio.0, ratio.1) == (place.layer, &place.codec))?;
+        let ratios = ratios.find(|ratio| (ratio.0, ratio.1) == (row.layer, &row.codec))?;
         Some((ratios.2, ratios.3))
     }
 
@@ -108,7 +108,7 @@ impl Place<'_> {
         Some(self.pairs("wall of ocilayer-go to ocilayer, 2 threads".into(), ratio, FROM_GO))
     }
 
-    /// On two CPUs: one thread decompresses, and whoever is idle creates.
+    /// On two CPUs: one thread decompresses, and whichever is idle creates files.
     fn limit(&self) -> Option<Goal> {
         let decompress = self.rows.iter().find(|row| row.applier == "limit-decompress")?;
         // Whether it sets all that the baseline does or not: it is a limit.
@@ -158,12 +158,12 @@ impl Place<'_> {
     }
 
     fn goal(&self, goal: String, figure: f64, target: f64) -> Goal {
-        let place = &self.rows[0];
+        let row = &self.rows[0];
         Goal {
-            layer: place.layer,
-            codec: place.codec.clone(),
-            variant: place.variant.clone(),
-            filesystem: place.filesystem,
+            layer: row.layer,
+            codec: row.codec.clone(),
+            variant: row.variant.clone(),
+            filesystem: row.filesystem,
             goal,
             figure,
             spread: None,
@@ -184,7 +184,7 @@ impl Goal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::samples;
+    use crate::row::samples;
 
     const CONTAINERD: (&str, Option<usize>, &[f64]) = ("containerd", None, &[2.0, 2.0, 4.0]);
 

@@ -10,6 +10,7 @@ mod measure;
 mod peers;
 mod plan;
 mod results;
+mod row;
 mod spread;
 mod syscalls;
 mod table;

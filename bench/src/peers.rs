@@ -94,7 +94,7 @@ impl Peer {
         }
     }
 
-    /// None where the peer has no say in it, or takes as many as there are CPUs.
+    /// None where the number cannot be chosen, or is that of the CPUs.
     pub fn threads(self) -> Option<usize> {
         match self {
             Peer::Builtin(_, threads) => Some(threads),
@@ -102,8 +102,8 @@ impl Peer {
         }
     }
 
-    /// Whether it hashes the uncompressed stream, as an engine must. A peer that does not is
-    /// spared that work, which its row says.
+    /// Whether it hashes the uncompressed stream, as an engine must. A peer that does not has less
+    /// work, which its row says.
     pub fn digests(self) -> bool {
         match self {
             Peer::Builtin(builtin, _) => !Peer::is_limit(builtin.name()),
@@ -130,7 +130,7 @@ impl Peer {
         }
     }
 
-    /// Whether it says something that no other peer does.
+    /// Whether its result can differ from those of the other peers.
     pub fn differs_for(self, codec: Codec) -> bool {
         match self {
             Peer::Go(GoPeer::ContainerdIgzip | GoPeer::ContainerdUnpigz) | Peer::GnuTarPigz => {

@@ -12,7 +12,7 @@ pub struct Part {
     pub codec: Codec,
     pub filesystem: Filesystem,
     /// Whether all peers take part, or only what shows how file systems differ.
-    pub everybody: bool,
+    pub all_peers: bool,
 }
 
 type Codecs = &'static [Codec];
@@ -41,12 +41,12 @@ pub fn plan(arguments: &Compare) -> Vec<Part> {
     let mut parts = Vec::new();
     for &(kind, usual) in usual.iter().filter(|(kind, _)| asked(layers, kind)) {
         for &filesystem in or_usual(filesystems, &[Filesystem::Ext4]) {
-            let part = |&codec| Part { kind, codec, filesystem, everybody: true };
+            let part = |&codec| Part { kind, codec, filesystem, all_peers: true };
             parts.extend(or_usual(codecs, usual).iter().map(part));
         }
         let elsewhere = !quick && filesystems.is_empty() && ELSEWHERE.contains(&kind);
         if elsewhere && asked(codecs, &Codec::Gzip) {
-            let part = |filesystem| Part { kind, codec: Codec::Gzip, filesystem, everybody: false };
+            let part = |filesystem| Part { kind, codec: Codec::Gzip, filesystem, all_peers: false };
             parts.extend([Filesystem::Tmpfs, Filesystem::Xfs, Filesystem::Btrfs].map(part));
         }
     }
@@ -83,7 +83,7 @@ mod tests {
         let parts = planned(&[]);
         for &kind in Kind::value_variants() {
             for &codec in USUAL {
-                let part = Part { kind, codec, filesystem: Filesystem::Ext4, everybody: true };
+                let part = Part { kind, codec, filesystem: Filesystem::Ext4, all_peers: true };
                 assert!(parts.contains(&part), "{part:?}");
             }
         }
@@ -113,7 +113,7 @@ mod tests {
             kind: Kind::BigFile,
             codec: Codec::Pigz,
             filesystem: Filesystem::Xfs,
-            everybody: true,
+            all_peers: true,
         };
         assert_eq!(parts, [part]);
         // The other file systems have gzip only.

@@ -9,10 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::goals::{self, Goal};
-use crate::layers::{Kind, output};
+use crate::layers::output;
 use crate::peers::BASELINE;
-use crate::spread::Spread;
-use crate::target::Filesystem;
+use crate::row::Row;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Results {
@@ -25,60 +24,6 @@ pub struct Results {
     /// Made from the rows.
     #[serde(skip_deserializing)]
     pub goals: Vec<Goal>,
-}
-
-/// One applier on one layer. Medians, unless the name says otherwise.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Row {
-    pub layer: Kind,
-    pub codec: String,
-    /// What made it so, where that is not the usual program.
-    pub variant: String,
-    pub entries: u64,
-    /// Uncompressed.
-    pub layer_bytes: u64,
-    pub applier: String,
-    /// Null where the applier decides itself.
-    pub threads: Option<usize>,
-    pub filesystem: Filesystem,
-    pub runs: usize,
-    /// Whether it hashed the uncompressed layer, too.
-    pub digests: bool,
-    /// What the times are of: the "process", or "creation" alone.
-    pub timed: String,
-    pub wall_s: f64,
-    pub wall_min_s: f64,
-    pub wall_max_s: f64,
-    pub cpu_s: f64,
-    pub user_s: f64,
-    pub system_s: f64,
-    pub peak_rss_bytes: u64,
-    /// Of the ratios in each round; null for an applier whose outcome differs.
-    pub wall_ratio: Option<f64>,
-    pub wall_ratio_min: Option<f64>,
-    pub wall_ratio_max: Option<f64>,
-    pub cpu_ratio: Option<f64>,
-    pub syscalls_per_entry: Option<f64>,
-    /// In what the outcome differs from the baseline's, if it does.
-    pub differs: Option<String>,
-    /// Each round's, in their order: those of rows of one place are pairs.
-    pub wall_runs_s: Vec<f64>,
-    pub cpu_runs_s: Vec<f64>,
-}
-
-/// What is measured at one time: rows of one place are compared with each other, and replaced
-/// together.
-pub type Place<'a> = (Kind, Filesystem, &'a str, &'a str);
-
-impl Row {
-    pub fn place(&self) -> Place<'_> {
-        (self.layer, self.filesystem, &self.codec, &self.variant)
-    }
-
-    pub fn wall_ratio(&self) -> Option<Spread> {
-        let (min, max) = (self.wall_ratio_min?, self.wall_ratio_max?);
-        Some(Spread { median: self.wall_ratio?, min, max })
-    }
 }
 
 impl Results {
@@ -116,12 +61,12 @@ impl Results {
         vague.then(|| format!("commit \"{}\" may be anything", self.commit))
     }
 
-    /// Adds all rows of one place, instead of those that an earlier run left.
+    /// Adds all rows of one workload, instead of those that an earlier run left.
     pub fn replace(&mut self, rows: Vec<Row>) {
-        self.rows.retain(|old| !rows.iter().any(|row| row.place() == old.place()));
+        self.rows.retain(|old| !rows.iter().any(|row| row.workload() == old.workload()));
         self.rows.extend(rows);
         // Stable: the appliers keep their order.
-        self.rows.sort_by(|a, b| a.place().cmp(&b.place()));
+        self.rows.sort_by(|a, b| a.workload().cmp(&b.workload()));
         self.goals = goals::of(&self.rows);
     }
 
@@ -161,58 +106,11 @@ fn commit() -> String {
     output(Command::new("git").args(git)).unwrap_or_else(|_| UNKNOWN.into())
 }
 
-/// Rows for tests, of one place.
-#[cfg(test)]
-pub mod samples {
-    use super::*;
-
-    /// Of base in gzip on ext4, with these wall seconds, and twice as many CPU seconds; those of
-    /// the baseline must be given first.
-    pub fn rows(appliers: &[(&str, Option<usize>, &[f64])]) -> Vec<Row> {
-        let baseline = appliers[0].2;
-        appliers
-            .iter()
-            .map(|&(applier, threads, walls)| row(applier, threads, walls, baseline))
-            .collect()
-    }
-
-    fn row(applier: &str, threads: Option<usize>, walls: &[f64], baseline: &[f64]) -> Row {
-        let wall = Spread::of(walls.iter().copied()).unwrap();
-        let ratio = Spread::of_ratios(walls, baseline).unwrap();
-        Row {
-            layer: Kind::Base,
-            codec: "gzip".into(),
-            variant: String::new(),
-            entries: 10,
-            layer_bytes: 1000,
-            applier: applier.into(),
-            threads,
-            filesystem: Filesystem::Ext4,
-            runs: walls.len(),
-            digests: true,
-            timed: "process".into(),
-            wall_s: wall.median,
-            wall_min_s: wall.min,
-            wall_max_s: wall.max,
-            cpu_s: 2.0 * wall.median,
-            user_s: wall.median,
-            system_s: wall.median,
-            peak_rss_bytes: 8 << 20,
-            wall_ratio: Some(ratio.median),
-            wall_ratio_min: Some(ratio.min),
-            wall_ratio_max: Some(ratio.max),
-            cpu_ratio: Some(ratio.median),
-            syscalls_per_entry: Some(4.0),
-            differs: None,
-            wall_runs_s: walls.to_vec(),
-            cpu_runs_s: walls.iter().map(|wall| 2.0 * wall).collect(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::row::samples;
+    use crate::target::Filesystem;
 
     fn results() -> Results {
         Results { commit: "0123456789ab".into(), ..Results::new() }
@@ -231,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_measured_again_replaces_its_own_place_only() {
+    fn what_is_measured_again_replaces_its_own_workload_only() {
         use Filesystem::{Ext4, Tmpfs};
         let mut results = results();
         results.replace(at("gzip", Ext4, 0.5));

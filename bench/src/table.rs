@@ -4,7 +4,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::goals::Goal;
-use crate::results::{Results, Row};
+use crate::results::Results;
+use crate::row::Row;
 
 pub struct Table<'a>(pub &'a Results);
 
@@ -107,7 +108,7 @@ fn or_dash(text: Option<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::samples;
+    use crate::row::samples;
 
     #[test]
     fn no_ratio_is_printed_where_outcomes_differ() {
