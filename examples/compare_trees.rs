@@ -7,18 +7,16 @@ use std::error::Error;
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rustix::fs::{lgetxattr, llistxattr, major, minor};
+use rustix::fs::{major, minor};
 use sha2::{Digest, Sha256};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// The kernel has no larger xattr, nor list of their names.
-const XATTR_MAX: usize = 64 << 10;
 /// More differences than these have one cause.
 const SHOWN: usize = 20;
 
@@ -146,17 +144,12 @@ impl io::Write for HashWriter<'_> {
 
 /// Sorted. What overlayfs notes in its own layers is not a part of the tree that it shows.
 fn xattrs(path: &Path) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
-    let mut names = vec![0; XATTR_MAX];
-    let length = llistxattr(path, &mut names[..])?;
     let mut found = BTreeMap::new();
-    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        if name.starts_with(b"trusted.overlay.") {
-            continue;
+    for name in xattr::list(path)? {
+        if !name.as_bytes().starts_with(b"trusted.overlay.") {
+            let value = xattr::get(path, &name)?.ok_or("an xattr is gone")?;
+            found.insert(name.into_vec(), value);
         }
-        let mut value = vec![0; XATTR_MAX];
-        let length = lgetxattr(path, std::ffi::OsStr::from_bytes(name), &mut value[..])?;
-        value.truncate(length);
-        found.insert(name.to_vec(), value);
     }
     Ok(found)
 }

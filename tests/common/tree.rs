@@ -2,10 +2,11 @@
 //! Snapshots of directory trees, and what differs between two.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::{self, Write};
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatxFlags, openat, readlinkat, statx};
@@ -232,21 +233,16 @@ fn content(at: BorrowedFd<'_>, name: &[u8], size: u64) -> Kind {
 
 /// xattrs by the path that never follows: symlinks have xattrs too, and no descriptor reads them.
 fn xattrs(link: &Path, private: Private) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let mut names = vec![0; 1 << 16];
-    let length = rustix::fs::llistxattr(link, names.as_mut_slice()).expect("llistxattr");
-    names.truncate(length);
     let hidden = |name: &[u8]| {
         private == Private::Hide
             && (name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay."))
     };
-    let get = |name: &[u8]| {
-        let mut value = vec![0; 1 << 16];
-        let length = rustix::fs::lgetxattr(link, name, value.as_mut_slice()).expect("lgetxattr");
-        value.truncate(length);
-        (name.to_vec(), value)
+    let get = |name: OsString| {
+        let value = xattr::get(link, &name).expect("lgetxattr").expect("listed");
+        (name.into_vec(), value)
     };
-    let names = names.split(|byte| *byte == 0);
-    names.filter(|name| !name.is_empty() && !hidden(name)).map(get).collect()
+    let names = xattr::list(link).expect("llistxattr");
+    names.filter(|name| !hidden(name.as_bytes())).map(get).collect()
 }
 
 impl Node {

@@ -2,14 +2,17 @@
 //! What a directory tree is, down to the nanosecond, and how two of them differ.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
+use xattr::XAttrs;
 
 /// Everything below a root, by its path relative to it; the root itself is the empty path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -247,20 +250,14 @@ fn read_kind(at: &Path, stat: &fs::Metadata) -> io::Result<Kind> {
     })
 }
 
-/// The kernel's own limits on a list of names and on a value (xattr(7)).
-const XATTR_MAX: usize = 64 << 10;
-
 fn read_xattrs(at: &Path) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
-    let mut names = vec![0; XATTR_MAX];
-    let length = match rustix::fs::llistxattr(at, &mut names[..]) {
-        Err(rustix::io::Errno::NOTSUP) => 0,
-        length => length?,
+    let names = match xattr::list(at) {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTSUP) => XAttrs::default(),
+        names => names?,
     };
-    let mut xattrs = BTreeMap::new();
-    let mut value = vec![0; XATTR_MAX];
-    for name in names[..length].split(|&b| b == 0).filter(|name| !name.is_empty()) {
-        let length = rustix::fs::lgetxattr(at, name, &mut value[..])?;
-        xattrs.insert(name.to_vec(), value[..length].to_vec());
-    }
-    Ok(xattrs)
+    let get = |name: OsString| {
+        let value = xattr::get(at, &name)?.ok_or(Errno::NODATA)?;
+        Ok((name.into_vec(), value))
+    };
+    names.map(get).collect()
 }
