@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A tar writer that can write what no honest tool would.
+//! Archives: by the `tar` crate what any tool might write, and by our own writer what no honest tool
+//! would.
+
+mod ordinary;
 
 use std::io::Write;
 
@@ -183,7 +186,7 @@ impl Entry {
         self
     }
 
-    /// The entry as it stands in an archive.
+    /// The entry by our own writer.
     pub fn bytes(&self) -> Vec<u8> {
         let mut out = self.before.clone();
         let records = self.records();
@@ -399,16 +402,20 @@ fn padded(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// The entries without an end.
+/// The entries without an end, all of them by our own writer.
 pub fn unfinished(entries: &[Entry]) -> Vec<u8> {
     entries.iter().flat_map(Entry::bytes).collect()
 }
 
 /// A whole archive.
 pub fn archive(entries: &[Entry]) -> Vec<u8> {
-    let mut bytes = unfinished(entries);
-    bytes.extend([0; 2 * BLOCK]);
-    bytes
+    let mut archive = tar::Builder::new(Vec::new());
+    for entry in entries {
+        if !ordinary::append(&mut archive, entry) {
+            archive.get_mut().extend(entry.bytes());
+        }
+    }
+    archive.into_inner().expect("memory")
 }
 
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
