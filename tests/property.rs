@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use common::archive::{Entry, char_device, dir, fifo, file, hardlink, opaque, symlink, whiteout};
-use common::needs;
 use common::runner::{Outcome, Setting, Way, apply};
 use common::seccomp::Openat2;
 use common::tree::Tree;
+use common::{needs, random};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
+use proptest::test_runner::{TestCaseError, TestError, TestRunner};
 
 /// So few that entries of different layers meet all the time.
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -129,13 +129,7 @@ fn others() -> [Setting; 4] {
 
 /// Runs `check` on generated stacks and fails with the smallest one that breaks it.
 fn property(check: impl Fn(&Stack, u64) -> Result<(), String>) {
-    let mut config =
-        Config { failure_persistence: None, max_shrink_iters: 4096, ..Config::default() };
-    if needs::ci() {
-        // What fails there must fail for whoever looks at it. By hand, each run tries others.
-        config.rng_seed = RngSeed::Fixed(1);
-    }
-    let mut runner = TestRunner::new(config);
+    let mut runner = TestRunner::new(random::config());
     let result = runner.run(&(stack(), any::<u64>()), |(stack, seed)| {
         check(&stack, seed).map_err(TestCaseError::fail)
     });

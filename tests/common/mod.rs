@@ -9,6 +9,7 @@ pub mod child;
 pub mod memory;
 pub mod needs;
 pub mod overlay;
+pub mod random;
 pub mod runner;
 pub mod seccomp;
 pub mod tree;

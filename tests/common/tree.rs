@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::{self, Write};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -218,17 +218,8 @@ impl Walk {
 
 fn content(at: BorrowedFd<'_>, name: &[u8], size: u64) -> Kind {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut file = std::fs::File::from(openat(at, name, flags, Mode::empty()).expect("open"));
-    let (mut hash, mut start, mut buffer) = (Sha256::new(), Vec::new(), vec![0; 1 << 16]);
-    loop {
-        let got = file.read(&mut buffer).expect("read");
-        if got == 0 {
-            return Kind::File { size, sha256: hash.finalize().into(), start };
-        }
-        hash.update(&buffer[..got]);
-        let room = SHORT.saturating_sub(start.len()).min(got);
-        start.extend_from_slice(&buffer[..room]);
-    }
+    let file = std::fs::File::from(openat(at, name, flags, Mode::empty()).expect("open"));
+    Kind::file(file, size).expect("read")
 }
 
 /// xattrs by the path that never follows: symlinks have xattrs too, and no descriptor reads them.
@@ -264,6 +255,20 @@ impl Node {
 }
 
 impl Kind {
+    /// A file with these contents, which are read to their end whatever its size is said to be.
+    pub fn file(mut contents: impl Read, size: u64) -> io::Result<Kind> {
+        let (mut hash, mut start, mut buffer) = (Sha256::new(), Vec::new(), vec![0; 1 << 16]);
+        loop {
+            let got = contents.read(&mut buffer)?;
+            if got == 0 {
+                return Ok(Kind::File { size, sha256: hash.finalize().into(), start });
+            }
+            hash.update(&buffer[..got]);
+            let room = SHORT.saturating_sub(start.len()).min(got);
+            start.extend_from_slice(&buffer[..room]);
+        }
+    }
+
     fn word(&self, path: &[u8]) -> String {
         let path = path.escape_ascii();
         match self {
