@@ -39,7 +39,7 @@ fn read_all(mut from: impl Read, mut with: impl FnMut(&[u8])) -> Result<()> {
 }
 
 fn scan_with(layer: &Path, threads: usize) -> Result<()> {
-    let options = Options { threads, ..Options::default() };
+    let options = Options::default().threads(threads);
     scan(Source::path(layer), &options, &mut ()).map(drop).map_err(std::io::Error::other)
 }
 

@@ -22,8 +22,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     let [layer, root, digest] = arguments.as_slice() else {
         return Err("usage: unpack_layer LAYER ROOT DIGEST".into());
     };
-    let expect = Expect { blob: Some(digest.parse()?), diff_id: None };
-    let options = Options { expect, ..Options::default() };
+    let expect = Expect::default().blob(digest.parse()?);
+    let options = Options::default().expect(expect);
 
     let report = unpack(Source::path(layer), root, &options)?;
 

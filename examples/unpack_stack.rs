@@ -50,13 +50,10 @@ fn run() -> Result<(), Box<dyn Error>> {
         println!("layer {number}: {}", layer.display());
         let upper = dir.join(number.to_string());
         fs::create_dir(&upper)?;
-        let options = Options {
-            mode: Mode::Overlay,
-            // With its parents known, a layer leaves no ghosts, and directories that it does not
-            // describe keep their owners and modes.
-            lowers: Lowers::Known(stack.clone()),
-            ..Options::default()
-        };
+        // With its parents known, a layer leaves no ghosts, and directories that it does not describe
+        // keep their owners and modes.
+        let lowers = Lowers::Known(stack.clone());
+        let options = Options::default().mode(Mode::Overlay).lowers(lowers);
         let mut watch = Watch::default();
         let report = unpack_with(Source::path(&layer), &upper, &options, &mut watch)?;
         println!(

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::io::{Errno, retry_on_intr, write};
+use rustix::io::{retry_on_intr, write};
+
+use crate::errno::Errno;
 
 /// A token that ends every operation it was given to. Clones cancel together, and for good.
 #[derive(Debug, Clone)]
@@ -22,7 +24,8 @@ struct Inner {
 impl Cancel {
     /// Fails with `EMFILE` and the like: a token needs one descriptor.
     pub fn new() -> Result<Cancel, Errno> {
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let wake = wake.map_err(Errno::of)?;
         Ok(Cancel(Arc::new(Inner { cancelled: AtomicBool::new(false), wake })))
     }
 

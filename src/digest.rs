@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256, Sha512};
 
 /// The algorithms that the OCI image specification registers and requires (descriptor.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Algorithm {
     #[default]
     Sha256,
@@ -23,6 +24,7 @@ pub struct Digest {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DigestError {
     #[error("blob has digest {got}, expected {expected}")]
     Blob { expected: Digest, got: Digest },

@@ -3,11 +3,11 @@
 
 use std::fmt;
 
-use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::apply::{ApplyError, JobCause, JobError};
 use crate::digest::DigestError;
+use crate::errno::Errno;
 use crate::layer::LayerError;
 use crate::limits::LimitExceeded;
 use crate::options::OptionsError;
@@ -22,6 +22,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// Options, root or source make no sense.
     InvalidArgument = 1,
@@ -51,6 +52,7 @@ pub enum ErrorKind {
 
 /// The failure of one stage.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Cause {
     #[error(transparent)]
     Options(#[from] OptionsError),
@@ -185,8 +187,7 @@ impl From<ParseError> for Cause {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(place) = &self.0.place {
-            let path = place.path.escape_ascii();
-            write!(f, "entry {} \"{path}\" at {}: ", place.entry, place.offset)?;
+            write!(f, "{place}: ")?;
         }
         self.0.cause.fmt(f)
     }
@@ -223,9 +224,7 @@ impl Cause {
             Cause::Limit(_) => (K::Limit, Errno::FBIG),
             Cause::Resolve(error) => (K::Filesystem, error.errno()),
             Cause::Apply(error) => (K::Filesystem, error.errno()),
-            Cause::Thread(error) => {
-                (K::Filesystem, Errno::from_io_error(error).unwrap_or(Errno::AGAIN))
-            }
+            Cause::Thread(error) => (K::Filesystem, Errno::of_thread(error)),
             Cause::Filter(errno) | Cause::Finding(errno) => (K::Callback, *errno),
             Cause::Panic(_) => (K::Panic, Errno::NOTRECOVERABLE),
         }

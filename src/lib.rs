@@ -21,7 +21,7 @@
 //! for (blob, upper) in [("base.tar.gz", "layers/1"), ("app.tar.zst", "layers/2")] {
 //!     std::fs::create_dir_all(upper)?;
 //!     let lowers = Lowers::Known(parents.clone());
-//!     let options = Options { mode: Mode::Overlay, lowers, ..Options::default() };
+//!     let options = Options::default().mode(Mode::Overlay).lowers(lowers);
 //!     let report = unpack(Source::path(blob), upper, &options)?;
 //!     println!("{} entries", report.entries.total);
 //!     parents.insert(0, upper.into());
@@ -39,7 +39,10 @@ mod cancel;
 mod capi;
 mod check;
 mod digest;
+mod errno;
 mod error;
+mod escape;
+pub mod image;
 mod layer;
 mod limits;
 mod observer;
@@ -49,8 +52,9 @@ mod pipeline;
 mod report;
 mod resolve;
 mod scan;
+mod setters;
 mod sys;
-pub mod tar;
+mod tar;
 mod unpack;
 
 pub use apply::ApplyError;
@@ -60,6 +64,7 @@ pub use cancel::Cancel;
 pub use check::{CopyUp, MountKind, Obstacle, OpaqueXattr, Outcome, OverlayCheck, Trial};
 pub use check::{Verdict, check_overlay_opaque_propagation};
 pub use digest::{Algorithm, Digest, DigestError, ParseDigestError};
+pub use errno::Errno;
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use layer::LayerError;
 pub use limits::{LimitExceeded, Limits, RATIO_FLOOR};
@@ -71,11 +76,19 @@ pub use report::{Bytes, Compression, EntryCounts, Report, SkipExample, SkipReaso
 pub use report::{Skips, StageTimes};
 pub use resolve::ResolveError;
 pub use scan::{Finding, FindingKind, Findings, Refusal, ScanObserver, ScanReport, scan};
-pub use tar::Place;
+pub use tar::{Entry, Kind as EntryKind, Place, Segment, Time};
+pub use tar::{NameFault, NumberFault, PaxFault, Quoted, SparseFault, TarError};
 #[cfg(feature = "stages")]
 #[doc(hidden)]
 pub use unpack::stages;
 pub use unpack::{unpack, unpack_with};
+
+/// The archive parser by itself, for fuzzing; not kept stable.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::tar::{Entry, Event, ParseError, Parser, Segment};
+}
 
 /// The program in the README compiles.
 #[cfg(doctest)]

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How much a layer may ask for before it is refused.
 
+use crate::setters::setters;
+
 /// Bounds on what one layer may contain or make.
 ///
 /// The defaults are far above every real image and far below what a decompression bomb needs.
 /// Reaching a limit fails the unpack with [`ErrorKind::Limit`](crate::ErrorKind::Limit).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Entries in the archive, metadata entries not counted.
     pub entries: u64,
@@ -22,6 +25,25 @@ pub struct Limits {
     pub xattr_bytes: usize,
     /// Bytes of decompression window that a zstd frame may ask for, as a power of two.
     pub zstd_window_log: u32,
+}
+
+impl Limits {
+    setters! {
+        /// Sets [`entries`](field@Limits::entries).
+        entries: u64;
+        /// Sets [`bytes`](field@Limits::bytes).
+        bytes: u64;
+        /// Sets [`ratio`](field@Limits::ratio).
+        ratio: u64;
+        /// Sets [`path_bytes`](field@Limits::path_bytes).
+        path_bytes: usize;
+        /// Sets [`path_depth`](field@Limits::path_depth).
+        path_depth: usize;
+        /// Sets [`xattr_bytes`](field@Limits::xattr_bytes).
+        xattr_bytes: usize;
+        /// Sets [`zstd_window_log`](field@Limits::zstd_window_log).
+        zstd_window_log: u32;
+    }
 }
 
 /// Output below this size is never a bomb, whatever its ratio.
@@ -47,6 +69,7 @@ impl Default for Limits {
 
 /// Which limit a layer exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum LimitExceeded {
     #[error("more than {0} entries")]
     Entries(u64),

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How a caller watches an unpack, and declines entries.
 
-use rustix::io::Errno;
+use crate::escape::{Escaped, debug_with_text};
+use std::fmt;
 
+use crate::errno::Errno;
 use crate::report::{EntryCounts, SkipReason};
 use crate::tar::Entry;
 
@@ -31,6 +33,7 @@ impl Observer for () {}
 
 /// How far an unpack has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Bytes of the blob that were read.
     pub blob_bytes: u64,
@@ -42,7 +45,8 @@ pub struct Progress {
 }
 
 /// One thing that was left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Warning {
     pub reason: SkipReason,
     pub entry: u64,
@@ -50,4 +54,34 @@ pub struct Warning {
     pub path: Vec<u8>,
     /// The xattr's name, where the reason is about one.
     pub detail: Vec<u8>,
+}
+
+debug_with_text!(Warning { reason, entry; path, detail });
+
+/// `entry 3 "usr/bin/ping": trusted.* xattr dropped "trusted.overlay.opaque"`
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entry {} {}: {}", self.entry, Escaped(&self.path), self.reason.describe())?;
+        match &self.detail[..] {
+            [] => Ok(()),
+            detail => write!(f, " {}", Escaped(detail)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_shown_as_text() {
+        let reason = SkipReason::TrustedXattr;
+        let (path, detail) = (b"a\x1b[2J".to_vec(), b"trusted.x".to_vec());
+        let warning = Warning { reason, entry: 3, path, detail };
+        let text = r#"entry 3 "a\x1b[2J": trusted.* xattr dropped "trusted.x""#;
+        assert_eq!(warning.to_string(), text);
+        let debug =
+            r#"Warning { reason: TrustedXattr, entry: 3, path: "a\x1b[2J", detail: "trusted.x" }"#;
+        assert_eq!(format!("{warning:?}"), debug);
+    }
 }

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 
 use crate::cancel::Cancel;
 use crate::digest::Digest;
+use crate::errno::Errno;
 use crate::limits::Limits;
+use crate::setters::setters;
 
 /// How whiteouts and opaque directories become visible in the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Mode {
     /// Whiteouts delete from the directory: a plain root file system, or a mount of the parents.
     #[default]
@@ -21,6 +24,7 @@ pub enum Mode {
 
 /// The directories of the parent layers, in overlay modes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Lowers {
     /// Not known: every whiteout is written, since a parent may have the name.
     #[default]
@@ -31,6 +35,7 @@ pub enum Lowers {
 
 /// Digests that the blob must have, checked before success is reported.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Expect {
     /// Digest of the blob as it is read, compressed or not.
     pub blob: Option<Digest>,
@@ -40,12 +45,18 @@ pub struct Expect {
 
 /// What becomes of the owners in the archive.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Owners {
     /// As they are in the archive.
     #[default]
     Keep,
     /// Shifted through ranges; an id outside of all ranges fails the unpack.
-    Map { uids: Vec<IdRange>, gids: Vec<IdRange> },
+    Map {
+        /// Of users; disjoint.
+        uids: Vec<IdRange>,
+        /// Of groups; disjoint.
+        gids: Vec<IdRange>,
+    },
     /// No chown: everything belongs to the calling process.
     Ignore,
 }
@@ -53,13 +64,17 @@ pub enum Owners {
 /// `count` ids from `container` on become those from `host` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdRange {
+    /// The first id in the archive.
     pub container: u32,
+    /// What it becomes on disk.
     pub host: u32,
+    /// How many ids.
     pub count: u32,
 }
 
 /// What becomes of block and character devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Devices {
     /// Made where the kernel allows it; skipped and reported in a user namespace, where mknod(2)
     /// never is.
@@ -71,6 +86,7 @@ pub enum Devices {
 
 /// What is on disk when unpack returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Sync {
     /// Whatever the kernel has written by then.
     #[default]
@@ -81,10 +97,20 @@ pub enum Sync {
     Filesystem,
 }
 
-/// Everything that [`unpack`](crate::unpack) can be told.
+/// Everything that [`unpack`](crate::unpack()) can be told. Begin with the default, and set what
+/// is to be different:
+///
+/// ```
+/// use ocilayer::{Mode, Options};
+///
+/// let options = Options::default().mode(Mode::Overlay).threads(2);
+/// ```
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Options {
+    /// How whiteouts become visible in the root.
     pub mode: Mode,
+    /// The directories of the parent layers; overlay modes only.
     pub lowers: Lowers,
     /// The upper directory of the overlay mount that the root is, in directory mode.
     ///
@@ -96,6 +122,7 @@ pub struct Options {
     /// Marks on directories that were in the upper directory before, or that this layer makes,
     /// stay. A directory that is not the upper one of this very mount is refused.
     pub upper: Option<PathBuf>,
+    /// Digests that the blob and its archive must have.
     pub expect: Expect,
     /// No digest of a compressed blob, unless one is expected: for a caller that checked it when the
     /// blob came in, as content stores do. It is a tenth of the work.
@@ -104,9 +131,13 @@ pub struct Options {
     /// With more, one that is not counted may read a compressed file ahead. With 4 or more, on as many
     /// CPUs, up to 8 others decompress a gzip blob of 16 MiB or more from a file or from memory.
     pub threads: usize,
+    /// How much the layer may ask for.
     pub limits: Limits,
+    /// What becomes of the owners in the archive.
     pub owners: Owners,
+    /// What becomes of block and character devices.
     pub devices: Devices,
+    /// What is on disk on return.
     pub sync: Sync,
     /// Cancelling this from any thread ends the unpack with [`ErrorKind::Cancelled`].
     ///
@@ -116,34 +147,128 @@ pub struct Options {
 
 /// Options that contradict each other or the machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum OptionsError {
+    /// [`Options::lowers`](field@Options::lowers) in directory mode.
     #[error("lower directories are for the overlay modes; a directory has its parents inside")]
     LowersInDirectoryMode,
+    /// A lower directory cannot be opened.
     #[error("lower directory {}: {errno}", path.display())]
-    Lower { path: PathBuf, errno: rustix::io::Errno },
+    Lower {
+        /// As the caller named it.
+        path: PathBuf,
+        /// What the kernel answered.
+        errno: Errno,
+    },
+    /// [`Options::upper`](field@Options::upper) in an overlay mode.
     #[error("an upper directory is for directory mode, with the mount of it as the root")]
     UpperInOverlayMode,
+    /// The upper directory cannot be opened.
     #[error("upper directory {}: {errno}", path.display())]
-    Upper { path: PathBuf, errno: rustix::io::Errno },
+    Upper {
+        /// As the caller named it.
+        path: PathBuf,
+        /// What the kernel answered.
+        errno: Errno,
+    },
+    /// The named upper directory is not the root's.
     #[error("upper directory {}: the root is no overlay mount of it", path.display())]
-    NotTheUpper { path: PathBuf },
+    NotTheUpper {
+        /// As the caller named it.
+        path: PathBuf,
+    },
+    /// More than 65,535 lower directories.
     #[error("more lower directories than overlayfs can stack")]
     TooManyLowers,
+    /// The root cannot be opened, or is no directory.
     #[error("root {}: {errno}", path.display())]
-    Root { path: PathBuf, errno: rustix::io::Errno },
+    Root {
+        /// As the caller named it.
+        path: PathBuf,
+        /// What the kernel answered.
+        errno: Errno,
+    },
     /// Of a check.
     #[error("directory {}: {errno}", path.display())]
-    Directory { path: PathBuf, errno: rustix::io::Errno },
+    Directory {
+        /// As the caller named it.
+        path: PathBuf,
+        /// What the kernel answered.
+        errno: Errno,
+    },
+    /// A repair was asked for, and a mount uses the directory.
     #[error("{} is in use by the overlay mount {}", path.display(), mount_point.display())]
-    Live { path: PathBuf, mount_point: PathBuf },
+    Live {
+        /// As the caller named it.
+        path: PathBuf,
+        /// Of the mount that uses it.
+        mount_point: PathBuf,
+    },
+    /// /proc/self/mountinfo cannot be read.
     #[error("mounts of this machine: {0}")]
     Mounts(String),
+    /// Ranges of ids that overlap, or reach an id that means "none".
     #[error("owner ranges that overlap or pass the last id")]
     Ranges,
+    /// [`Limits::zstd_window_log`](field@Limits::zstd_window_log) that zstd does not know.
     #[error("zstd window of 2^{0} bytes: 2^10 to 2^31 are possible")]
     ZstdWindow(u32),
+    /// More threads than [`MAX_THREADS`].
     #[error("{0} threads: at most {max}", max = MAX_THREADS)]
     Threads(usize),
+}
+
+impl Options {
+    setters! {
+        /// Sets [`mode`](field@Options::mode).
+        mode: Mode;
+        /// Sets [`lowers`](field@Options::lowers).
+        lowers: Lowers;
+        /// Sets [`expect`](field@Options::expect).
+        expect: Expect;
+        /// Sets [`skip_blob_digest`](field@Options::skip_blob_digest).
+        skip_blob_digest: bool;
+        /// Sets [`threads`](field@Options::threads).
+        threads: usize;
+        /// Sets [`limits`](field@Options::limits).
+        limits: Limits;
+        /// Sets [`owners`](field@Options::owners).
+        owners: Owners;
+        /// Sets [`devices`](field@Options::devices).
+        devices: Devices;
+        /// Sets [`sync`](field@Options::sync).
+        sync: Sync;
+    }
+
+    /// Sets [`upper`](field@Options::upper).
+    #[must_use]
+    pub fn upper(mut self, upper: impl Into<Option<PathBuf>>) -> Self {
+        self.upper = upper.into();
+        self
+    }
+
+    /// Sets [`cancel`](field@Options::cancel).
+    #[must_use]
+    pub fn cancel(mut self, cancel: impl Into<Option<Cancel>>) -> Self {
+        self.cancel = cancel.into();
+        self
+    }
+}
+
+impl Expect {
+    /// Sets [`blob`](field@Expect::blob).
+    #[must_use]
+    pub fn blob(mut self, digest: Digest) -> Self {
+        self.blob = Some(digest);
+        self
+    }
+
+    /// Sets [`diff_id`](field@Expect::diff_id).
+    #[must_use]
+    pub fn diff_id(mut self, digest: Digest) -> Self {
+        self.diff_id = Some(digest);
+        self
+    }
 }
 
 /// More would only wait for each other.

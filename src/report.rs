@@ -7,9 +7,11 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::digest::Digest;
+use crate::escape::debug_with_text;
 
 /// What happened, field by field. [`Report::to_json`] has the same fields under the same names.
 #[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
 pub struct Report {
     /// The layer was not applied to its end: the unpack failed or was cancelled, and the root
     /// holds only a part of it.
@@ -41,6 +43,7 @@ pub struct Report {
 
 /// Entries applied, by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct EntryCounts {
     /// Entries in the archive, whiteouts, markers and skipped ones included.
     pub total: u64,
@@ -53,6 +56,7 @@ pub struct EntryCounts {
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Bytes {
     /// The blob as read.
     pub blob: u64,
@@ -65,6 +69,7 @@ pub struct Bytes {
 /// How a blob is compressed, as its first bytes tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Compression {
     #[default]
     None,
@@ -74,6 +79,7 @@ pub enum Compression {
 
 /// Where the time went. Stages overlap, so their sum may exceed `wall`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct StageTimes {
     /// From the call to the return.
     #[serde(serialize_with = "seconds")]
@@ -101,6 +107,7 @@ pub(crate) fn seconds<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S:
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum SkipReason {
     /// A `trusted.*` xattr: an archive must not set what the kernel trusts.
     TrustedXattr = 1,
@@ -129,13 +136,15 @@ pub struct Skips(BTreeMap<SkipReason, Skipped>);
 
 /// What was skipped for one reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Skipped {
     pub count: u64,
     /// The first ones, at most [`Skips::EXAMPLES`]: so that a report stays small.
     pub examples: Vec<SkipExample>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct SkipExample {
     /// The entry's name as it stands in the archive.
     #[serde(serialize_with = "lossy")]
@@ -144,6 +153,8 @@ pub struct SkipExample {
     #[serde(serialize_with = "lossy", skip_serializing_if = "Vec::is_empty")]
     pub detail: Vec<u8>,
 }
+
+debug_with_text!(SkipExample { ; path, detail });
 
 fn lossy<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&String::from_utf8_lossy(bytes))

@@ -14,11 +14,10 @@ use common::child::is_child;
 use common::overlay::Overlay;
 use common::{memory, needs};
 use ocilayer::{
-    AuditLayer, AuditObserver, AuditOptions, AuditReport, Damage, DamageKind, ErrorKind, Lowers,
-    Mode, Options, Source, audit, audit_directories, overlay_mounts, unpack,
+    AuditLayer, AuditObserver, AuditOptions, AuditReport, Damage, DamageKind, Errno, ErrorKind,
+    Lowers, Mode, Options, Source, audit, audit_directories, overlay_mounts, unpack,
 };
 use rustix::fs::{XattrFlags, setxattr};
-use rustix::io::Errno;
 use tempfile::TempDir;
 
 /// The field case: one directory in each of five layers, opaque in the second.
@@ -46,7 +45,7 @@ impl Stack {
             fs::create_dir(&directory).expect("mkdir");
             let lowers = (0..number).rev().map(|below| stack.directory(below)).collect();
             let mode = if userxattr { Mode::OverlayUserxattr } else { Mode::Overlay };
-            let options = Options { mode, lowers: Lowers::Known(lowers), ..Options::default() };
+            let options = Options::default().mode(mode).lowers(Lowers::Known(lowers));
             unpack(Source::memory(blob), &directory, &options).expect("unpack");
         }
         stack
@@ -57,14 +56,14 @@ impl Stack {
     }
 
     fn options(&self) -> AuditOptions {
-        AuditOptions { userxattr: self.userxattr, ..AuditOptions::default() }
+        AuditOptions::default().userxattr(self.userxattr)
     }
 
     fn audit(&self, options: &AuditOptions) -> ocilayer::Result<(Vec<Damage>, AuditReport)> {
-        let layers = self.blobs.iter().enumerate().map(|(number, blob)| AuditLayer {
-            source: Source::memory(blob),
-            directory: self.directory(number),
-        });
+        let layers =
+            self.blobs.iter().enumerate().map(|(number, blob)| {
+                AuditLayer::new(Source::memory(blob), self.directory(number))
+            });
         let mut kept = Kept::default();
         let report = audit(layers.collect(), options, &mut kept)?;
         Ok((kept.0, report))
@@ -123,7 +122,7 @@ fn what_a_wrong_mark_kept_from_being_deleted_is_deleted_by_the_repair() {
     fs::remove_file(top.join("two")).expect("the whiteout");
     let put_back = || fs::File::open(&top).and_then(|it| it.set_modified(time)).expect("mtime");
     put_back();
-    let repair = AuditOptions { repair: true, ..stack.options() };
+    let repair = stack.options().repair(true);
     let (damage, report) = stack.audit(&repair).expect("audit");
     let shown = stack.shown(&damage);
     assert!(shown.contains(&"missing whiteout 5/srv/app/two".into()), "{shown:?}");
@@ -154,7 +153,7 @@ fn a_directory_that_is_there_for_a_whiteout_only_is_expected_and_its_mark_is_not
         fs::create_dir(stack.directory(number)).expect("mkdir");
         let lowers = (0..number).map(|below| stack.directory(below)).collect();
         let mode = Mode::Overlay;
-        let options = Options { mode, lowers: Lowers::Known(lowers), ..Options::default() };
+        let options = Options::default().mode(mode).lowers(Lowers::Known(lowers));
         unpack(Source::memory(&stack.blobs[number]), stack.directory(number), &options)
             .expect("unpack");
     }
@@ -192,7 +191,7 @@ fn marks_that_the_defect_made_are_found_with_all_that_they_hide_and_removed() {
         let lost = damage.iter().find(|damage| damage.path == b"srv/app/sub/four").expect("four");
         assert_eq!(lost.detail, stack.directory(3).to_str().expect("path").as_bytes());
 
-        let mended = AuditOptions { repair: true, ..stack.options() };
+        let mended = stack.options().repair(true);
         let (damage, report) = stack.audit(&mended).expect("repair");
         assert_eq!(stack.shown(&damage), expected, "the dry run shows the same");
         assert_eq!(report.repaired, 3);
@@ -298,7 +297,7 @@ fn without_layers_a_repeated_mark_is_a_suspect_only() {
     let report = audit_directories(&directories, &stack.options(), &mut kept).expect("audit");
     assert_eq!(stack.shown(&kept.0), ["suspect mark 4/srv/app"]);
     assert!(!report.is_damaged() && !report.is_clean());
-    let mended = AuditOptions { repair: true, ..stack.options() };
+    let mended = stack.options().repair(true);
     assert_eq!(audit_directories(&directories, &mended, &mut ()).expect("repair").repaired, 1);
     assert!(audit_directories(&directories, &mended, &mut ()).expect("again").is_clean());
     let (damage, _) = stack.audit(&stack.options()).expect("audit");
@@ -345,12 +344,12 @@ fn what_a_mount_uses_is_not_repaired_unless_asked_for() {
     let mount = mounts.iter().find(|mount| mount.mount_point == point).expect("the mount");
     assert_eq!(mount.layers(), [upper, lower, stack.directory(2)]);
 
-    let repair = AuditOptions { repair: true, ..stack.options() };
+    let repair = stack.options().repair(true);
     let refused = stack.audit(&repair).expect_err("in use");
     assert_eq!((refused.kind(), refused.errno()), (ErrorKind::InvalidArgument, Errno::BUSY));
     assert!(refused.to_string().contains("mnt point"), "{refused}");
     assert!(!stack.audit(&stack.options()).expect("a look is free").0.is_empty());
-    let live = AuditOptions { repair_live: true, ..repair };
+    let live = repair.repair_live(true);
     assert_eq!(stack.audit(&live).expect("repair").1.repaired, 1);
     rustix::mount::unmount(&point, rustix::mount::UnmountFlags::DETACH).expect("umount");
 }
@@ -368,7 +367,7 @@ fn hostile_directories_are_not_followed_out_of_the_stack() {
     let srv = stack.directory(4).join("srv");
     fs::remove_dir_all(&srv).expect("rm");
     symlink(outside.path(), &srv).expect("symlink");
-    let repair = AuditOptions { repair: true, ..stack.options() };
+    let repair = stack.options().repair(true);
     let (damage, report) = stack.audit(&repair).expect("audit");
     assert!(stack.shown(&damage).contains(&"differs 5/srv".to_owned()), "{damage:?}");
     assert_eq!(report.repaired, 0);
@@ -385,7 +384,7 @@ fn a_layer_that_cannot_be_read_is_an_error_and_repairs_nothing() {
     let mut stack = Stack::unpacked(false);
     stack.mark(2, "srv/app");
     stack.blobs[4].truncate(700);
-    let repair = AuditOptions { repair: true, ..stack.options() };
+    let repair = stack.options().repair(true);
     assert_eq!(stack.audit(&repair).expect_err("cut").kind(), ErrorKind::Archive);
     stack.blobs[4] = archive(&layer(FIELD_CASE[4]));
     assert_eq!(stack.audit(&repair).expect("whole").1.repaired, 1);
@@ -406,11 +405,12 @@ fn a_callback_that_fails_ends_the_audit_before_anything_is_repaired() {
     }
     let stack = Stack::unpacked(false);
     stack.mark(2, "srv/app");
-    let layers = stack.blobs.iter().enumerate().map(|(number, blob)| AuditLayer {
-        source: Source::memory(blob),
-        directory: stack.directory(number),
-    });
-    let repair = AuditOptions { repair: true, ..stack.options() };
+    let layers = stack
+        .blobs
+        .iter()
+        .enumerate()
+        .map(|(number, blob)| AuditLayer::new(Source::memory(blob), stack.directory(number)));
+    let repair = stack.options().repair(true);
     let error = audit(layers.collect(), &repair, &mut Refusing).expect_err("callback");
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Callback, Errno::PIPE));
     assert_eq!(stack.audit(&repair).expect("audit").1.repaired, 1);
@@ -432,9 +432,9 @@ fn findings_do_not_grow_memory() {
     }
     // The same whiteouts twice: first there is nothing that they would have to hide.
     let missing = || {
-        let empty = AuditLayer { source: Source::memory(&[0; 1024]), directory: lower.clone() };
+        let empty = AuditLayer::new(Source::memory(&[0; 1024]), &lower);
         let source = memory::made_as_read(MANY, |number| archive::whiteout(&name(number)));
-        let layers = vec![empty, AuditLayer { source, directory: upper.clone() }];
+        let layers = vec![empty, AuditLayer::new(source, &upper)];
         let report = audit(layers, &AuditOptions::default(), &mut ()).expect("audit");
         report.count(DamageKind::MissingWhiteout) as usize
     };

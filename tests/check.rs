@@ -11,11 +11,10 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use ocilayer::{
-    CopyUp, ErrorKind, MountKind, Obstacle, OpaqueXattr, Outcome, OverlayCheck, Trial, Verdict,
+    CopyUp, Errno, ErrorKind, MountKind, Obstacle, OpaqueXattr, Outcome, OverlayCheck, Verdict,
     check_overlay_opaque_propagation,
 };
 use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::UnshareFlags;
 use tempfile::TempDir;
@@ -43,7 +42,7 @@ fn a_mount_by_hand_agrees_with_the_check() {
     let by_hand = match mark {
         Ok(_) => Verdict::Affected,
         Err(errno) => {
-            assert_eq!(errno, Errno::NODATA);
+            assert_eq!(errno, rustix::io::Errno::NODATA);
             Verdict::NotAffected
         }
     };
@@ -461,15 +460,17 @@ fn check(dir: &Path) -> OverlayCheck {
 
 /// What root gets on a sound kernel with redirect_dir, on whatever file system `dir` is.
 fn sound(dir: &Path, kind: MountKind) -> OverlayCheck {
-    let clean = |copy_up| Trial { copy_up, outcome: Outcome::Clean };
-    OverlayCheck {
-        verdict: Verdict::NotAffected,
-        directory: dir.into(),
-        filesystem: check(dir).filesystem,
-        xattr: Some(OpaqueXattr::Trusted),
-        mount: Some(kind),
-        trials: [CopyUp::Create, CopyUp::Metadata, CopyUp::Rename].map(clean).to_vec(),
+    let ways = [CopyUp::Create, CopyUp::Metadata, CopyUp::Rename];
+    let mut sound = check(dir);
+    sound.verdict = Verdict::NotAffected;
+    sound.directory = dir.into();
+    sound.xattr = Some(OpaqueXattr::Trusted);
+    sound.mount = Some(kind);
+    assert_eq!(sound.trials.len(), ways.len());
+    for (trial, copy_up) in sound.trials.iter_mut().zip(ways) {
+        (trial.copy_up, trial.outcome) = (copy_up, Outcome::Clean);
     }
+    sound
 }
 
 /// Whether this process may mount; says loudly when not, and fails where that must not be.
@@ -499,7 +500,7 @@ fn assert_empty(dir: &Path) {
     assert_eq!(listing(dir), [] as [PathBuf; 0]);
 }
 
-fn unshare(what: UnshareFlags) -> Result<(), Errno> {
+fn unshare(what: UnshareFlags) -> Result<(), rustix::io::Errno> {
     // SAFETY: neither namespaces nor a copy of the descriptor table invalidate a descriptor.
     unsafe { rustix::thread::unshare_unsafe(what) }
 }

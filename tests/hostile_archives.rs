@@ -38,7 +38,7 @@ fn try_blob(what: &str, blob: &[u8], check: impl Fn(Result<Report, Error>)) {
         for threads in [1, 2, 8] {
             let scene = Scene::new();
             let mode = setting.way.mode();
-            let options = Options { mode, threads, ..Options::default() };
+            let options = Options::default().mode(mode).threads(threads);
             let result = watched(what, || unpack(Source::memory(blob), scene.root(0), &options));
             scene.assert_untouched();
             agree::check(blob, &options, Below::Nothing, &result);
@@ -373,30 +373,25 @@ fn limits_are_kept() {
     };
     let value = "v".repeat(600);
     let cases: Vec<(&str, Limits, Vec<Entry>, bool)> = vec![
-        ("entries", Limits { entries: 3, ..limits }, layer("a b c"), true),
-        ("entries", Limits { entries: 3, ..limits }, layer("a b c .wh.d"), false),
-        ("bytes", Limits { bytes: 10_000, ..limits }, vec![file("a").data([b'x'; 5000])], true),
-        ("bytes", Limits { bytes: 10_000, ..limits }, vec![file("a").data([b'x'; 10_001])], false),
+        ("entries", limits.entries(3), layer("a b c"), true),
+        ("entries", limits.entries(3), layer("a b c .wh.d"), false),
+        ("bytes", limits.bytes(10_000), vec![file("a").data([b'x'; 5000])], true),
+        ("bytes", limits.bytes(10_000), vec![file("a").data([b'x'; 10_001])], false),
         (
             "bytes of sparse files together",
-            Limits { bytes: 10_000, ..limits },
+            limits.bytes(10_000),
             ["a", "b"].map(|name| file(name).sparse(SparseForm::Pax10, &[], 6000)).to_vec(),
             false,
         ),
-        ("depth", Limits { path_depth: 5, ..limits }, vec![file(deep(5))], true),
-        ("depth", Limits { path_depth: 5, ..limits }, vec![file(deep(6))], false),
-        ("name", Limits { path_bytes: 300, ..limits }, vec![file(long(300))], true),
-        ("name", Limits { path_bytes: 300, ..limits }, vec![file(long(301))], false),
-        ("target", Limits { path_bytes: 300, ..limits }, vec![symlink("l", long(301))], false),
+        ("depth", limits.path_depth(5), vec![file(deep(5))], true),
+        ("depth", limits.path_depth(5), vec![file(deep(6))], false),
+        ("name", limits.path_bytes(300), vec![file(long(300))], true),
+        ("name", limits.path_bytes(300), vec![file(long(301))], false),
+        ("target", limits.path_bytes(300), vec![symlink("l", long(301))], false),
+        ("xattrs", limits.xattr_bytes(1000), vec![file("a").xattr("user.a", &value)], true),
         (
             "xattrs",
-            Limits { xattr_bytes: 1000, ..limits },
-            vec![file("a").xattr("user.a", &value)],
-            true,
-        ),
-        (
-            "xattrs",
-            Limits { xattr_bytes: 1000, ..limits },
+            limits.xattr_bytes(1000),
             vec![file("a").xattr("user.a", &value).xattr("user.b", &value)],
             false,
         ),
@@ -404,7 +399,7 @@ fn limits_are_kept() {
     for (what, limits, entries, fits) in cases {
         for threads in [1, 2, 8] {
             let scene = Scene::new();
-            let options = Options { limits, threads, ..Options::default() };
+            let options = Options::default().limits(limits).threads(threads);
             let blob = archive(&entries);
             match unpack(Source::memory(&blob), scene.root(0), &options) {
                 Ok(_) => assert!(fits, "{what}: accepted"),
@@ -477,7 +472,7 @@ fn a_directory_that_is_emptied_again_and_again_is_looked_at_once() {
     let entries: Vec<Entry> = children.chain(again).collect();
     let blob = archive(&entries);
     let scene = Scene::new();
-    let options = Options { mode: Way::Overlay.mode(), ..Options::default() };
+    let options = Options::default().mode(Way::Overlay.mode());
     // Each marker would look at each child: half a billion steps.
     let result = watched("markers", || unpack(Source::memory(&blob), scene.root(0), &options));
     assert_eq!(result.expect("unpacked").entries.total, 3 * MANY as u64);

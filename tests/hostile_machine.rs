@@ -11,8 +11,7 @@ use common::archive::{Entry, archive, file, gzip, layer, zstd};
 use common::child::is_child;
 use common::needs;
 use common::runner::{EVERY, Scene, apply, settings, watched};
-use ocilayer::{Cancel, Error, ErrorKind, Options, Source, unpack};
-use rustix::io::Errno;
+use ocilayer::{Cancel, Errno, Error, ErrorKind, Options, Source, unpack};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -43,7 +42,7 @@ impl Drop for Mounted {
 /// Fails with one thread, two and many, and never hangs.
 fn fails(what: &str, blob: &[u8], root: &Path) -> Vec<Error> {
     let fail = |threads| {
-        let options = Options { threads, ..Options::default() };
+        let options = Options::default().threads(threads);
         let result = watched(what, || unpack(Source::memory(blob), root, &options));
         result.err().unwrap_or_else(|| panic!("{what}: accepted"))
     };
@@ -82,11 +81,9 @@ fn lower_directory_that_is_missing_is_refused() {
     }
     let scene = Scene::new();
     for lower in [scene.canary().join("no"), scene.canary().join("file")] {
-        let options = Options {
-            mode: ocilayer::Mode::Overlay,
-            lowers: ocilayer::Lowers::Known(vec![lower]),
-            ..Options::default()
-        };
+        let options = Options::default()
+            .mode(ocilayer::Mode::Overlay)
+            .lowers(ocilayer::Lowers::Known(vec![lower]));
         let blob = archive(&layer("a=1"));
         let error = unpack(Source::memory(&blob), scene.root(0), &options).expect_err("no lower");
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
@@ -128,7 +125,7 @@ fn full_disk_fails_and_names_the_entry() {
             for threads in [1, 2, 8] {
                 let scene = Scene::new();
                 let mounted = Mounted::tmpfs(scene.root(0), limit);
-                let options = Options { threads, ..Options::default() };
+                let options = Options::default().threads(threads);
                 let error = watched(what, || unpack(Source::memory(&blob), &mounted.0, &options))
                     .expect_err("a full disk");
                 assert_eq!(error.kind(), ErrorKind::Filesystem, "{what}: {error}");
@@ -193,7 +190,7 @@ fn pipe_that_closes_early_is_a_truncated_layer() {
         let (read, mut write) = std::io::pipe().expect("pipe");
         write.write_all(&blob[..700]).expect("write");
         drop(write);
-        let options = Options { threads, ..Options::default() };
+        let options = Options::default().threads(threads);
         let source = Source::file(std::os::fd::OwnedFd::from(read));
         let error = watched("pipe", || unpack(source, scene.root(0), &options));
         assert_eq!(error.expect_err("a cut layer").kind(), ErrorKind::Archive);
@@ -211,7 +208,7 @@ fn cancelling_wakes_an_unpack_that_waits_for_its_source() {
         write.write_all(&archive(&layer("a=1 b=2"))[..700]).expect("write");
         let taken = read.try_clone().expect("dup");
         let cancel = Cancel::new().expect("eventfd");
-        let options = Options { threads, cancel: Some(cancel.clone()), ..Options::default() };
+        let options = Options::default().threads(threads).cancel(cancel.clone());
         let root = scene.root(0);
         let error = watched("cancel", || {
             std::thread::scope(|scope| {
@@ -239,7 +236,7 @@ fn cancelled_before_it_starts_makes_nothing() {
     let scene = Scene::new();
     let cancel = Cancel::new().expect("eventfd");
     cancel.cancel();
-    let options = Options { cancel: Some(cancel), ..Options::default() };
+    let options = Options::default().cancel(cancel);
     let blob = archive(&layer("a=1"));
     let error = unpack(Source::memory(&blob), scene.root(0), &options).expect_err("cancelled");
     assert_eq!(error.kind(), ErrorKind::Cancelled);
@@ -302,7 +299,7 @@ fn running_out_of_descriptors_fails_cleanly() {
         for spare in (0..12).chain((12..48).step_by(5)) {
             let scene = Scene::new();
             let root = scene.root(0);
-            let options = Options { threads, ..Options::default() };
+            let options = Options::default().threads(threads);
             // A descriptor of its own tells the lowest free number, which the limit is about.
             let next = File::open("/").map(|f| std::os::fd::AsRawFd::as_raw_fd(&f)).expect("open");
             let tight = Rlimit { current: Some(next as u64 + spare), maximum: limit.maximum };

@@ -190,7 +190,7 @@ fn setgid_and_group_of_a_found_directory_pass_to_nothing() {
         std::os::unix::fs::chown(&found, Some(0), Some(7)).expect("chown");
         let setgid = std::os::unix::fs::PermissionsExt::from_mode(0o2775);
         std::fs::set_permissions(&found, setgid).expect("chmod");
-        let mut options = Options { mode: way.mode(), ..Options::default() };
+        let mut options = Options::default().mode(way.mode());
         if way.overlay() && !way.blind() {
             let lower = archive(&[inner[0].clone().mode(0o755).owner(0, 0)]);
             unpack(Source::memory(&lower), scene.root(0), &options).expect("lower");
@@ -339,10 +339,8 @@ fn implied_directories_take_no_trusted_xattrs_from_the_parents() {
     }
     for way in KNOWING_OVERLAYS {
         let scene = Scene::new();
-        let options = |lowers: Vec<std::path::PathBuf>| Options {
-            mode: way.mode(),
-            lowers: ocilayer::Lowers::Known(lowers),
-            ..Options::default()
+        let options = |lowers: Vec<std::path::PathBuf>| {
+            Options::default().mode(way.mode()).lowers(ocilayer::Lowers::Known(lowers))
         };
         let lower = archive(&layer("d/ d/f=1"));
         unpack(Source::memory(&lower), scene.root(0), &options(vec![])).expect("lower");

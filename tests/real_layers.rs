@@ -124,7 +124,7 @@ fn a_debian_layer_is_what_gnu_tar_extracts() {
 
 /// Counts what scan tells of.
 fn scanned(blob: &Path) -> ScanReport {
-    let bottom = Options { lowers: Lowers::Known(Vec::new()), ..Options::default() };
+    let bottom = Options::default().lowers(Lowers::Known(Vec::new()));
     scan(Source::path(blob), &bottom, &mut ()).expect("scanned")
 }
 

@@ -13,15 +13,14 @@ use common::child::is_child;
 use common::memory;
 use common::runner::watched;
 use ocilayer::{
-    Cancel, ErrorKind, Expect, Finding, FindingKind, IdRange, Limits, Lowers, Mode, Options,
+    Cancel, Errno, ErrorKind, Expect, Finding, FindingKind, IdRange, Limits, Lowers, Mode, Options,
     Owners, ScanObserver, Source, scan,
 };
-use rustix::io::Errno;
 
 use FindingKind::*;
 
 fn bottom() -> Options {
-    Options { lowers: Lowers::Known(Vec::new()), ..Options::default() }
+    Options::default().lowers(Lowers::Known(Vec::new()))
 }
 
 /// Kind, entry and detail of each finding; of a refusal, the kind of its error.
@@ -83,7 +82,7 @@ fn each_kind_of_finding_has_its_entry_and_detail() {
     let plain = archive(&entries);
     for blob in [plain.clone(), gzip(&plain), zstd(&plain)] {
         for threads in [1, 2] {
-            let (kept, report) = scanned(&blob, &Options { threads, ..bottom() });
+            let (kept, report) = scanned(&blob, &bottom().threads(threads));
             let report = report.expect("scanned");
             assert_eq!(told(&kept), expected);
             assert_eq!(report.entries.total, entries.len() as u64);
@@ -106,7 +105,7 @@ fn names_are_the_same_when_a_symlink_leads_to_them() {
 #[test]
 fn what_the_lower_layers_decide_is_left_open_unless_there_are_none() {
     let (any, none) = (Options::default(), bottom());
-    let blind = Options { mode: Mode::Overlay, ..Options::default() };
+    let blind = Options::default().mode(Mode::Overlay);
     let table: &[(&str, &Options, Option<ErrorKind>)] = &[
         ("h=>lower", &any, None),
         ("h=>lower", &none, Some(ErrorKind::Layer)),
@@ -132,7 +131,7 @@ fn what_the_lower_layers_decide_is_left_open_unless_there_are_none() {
 fn values_that_nothing_can_hold_are_refused() {
     let map = IdRange { container: 1, host: 1000, count: 10 };
     let owners = Owners::Map { uids: vec![map], gids: vec![map] };
-    let (plain, mapped) = (bottom(), Options { owners, ..bottom() });
+    let (plain, mapped) = (bottom(), bottom().owners(owners));
     let table: Vec<(Entry, &Options, Option<Errno>)> = vec![
         (file("f").xattr("user.".to_owned() + &"n".repeat(250), ""), &plain, None),
         (file("f").xattr("user.".to_owned() + &"n".repeat(251), ""), &plain, Some(Errno::RANGE)),
@@ -157,13 +156,13 @@ fn values_that_nothing_can_hold_are_refused() {
 fn a_blob_that_is_damaged_or_another_is_a_finding() {
     let whole = archive(&layer("a=1 b=2 c=3"));
     let other = "sha256:".to_owned() + &"0".repeat(64);
-    let expect = Expect { blob: other.parse().ok(), diff_id: None };
-    let limits = Limits { entries: 2, ..Limits::default() };
+    let expect = Expect::default().blob(other.parse().expect("a digest"));
+    let limits = Limits::default().entries(2);
     let table = [
         ("cut", unfinished(&layer("a=1 b=2")), bottom(), ErrorKind::Archive, 2, true),
         ("cut gzip", gzip(&whole)[..60].to_vec(), bottom(), ErrorKind::Corrupt, 0, true),
-        ("digest", whole.clone(), Options { expect, ..bottom() }, ErrorKind::Digest, 3, false),
-        ("limit", whole.clone(), Options { limits, ..bottom() }, ErrorKind::Limit, 2, true),
+        ("digest", whole.clone(), bottom().expect(expect), ErrorKind::Digest, 3, false),
+        ("limit", whole.clone(), bottom().limits(limits), ErrorKind::Limit, 2, true),
         ("text", b"no archive".repeat(100), bottom(), ErrorKind::Archive, 0, true),
     ];
     for (what, blob, options, kind, entries, partial) in table {
@@ -194,7 +193,7 @@ fn what_is_not_the_blobs_fault_is_an_error() {
 
     let cancel = Cancel::new().expect("a token");
     cancel.cancel();
-    let options = Options { cancel: Some(cancel), ..bottom() };
+    let options = bottom().cancel(cancel);
     let error = scan(Source::memory(&blob), &options, &mut ()).expect_err("cancelled");
     assert_eq!(error.kind(), ErrorKind::Cancelled);
 
@@ -206,7 +205,7 @@ fn what_is_not_the_blobs_fault_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::Source);
 
     let lowers = Lowers::Known(vec!["/".into()]);
-    let options = Options { lowers, ..Options::default() };
+    let options = Options::default().lowers(lowers);
     let error = scan(Source::memory(&blob), &options, &mut ()).expect_err("directory mode");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 }
@@ -241,7 +240,7 @@ fn a_section_of_a_file_is_a_layer() {
         let own = holder.try_clone().expect("a descriptor");
         let source = Source::section(own, before.len() as u64, blob.len() as u64);
         let mut kept = Kept::default();
-        let report = scan(source, &Options { threads, ..bottom() }, &mut kept).expect("scanned");
+        let report = scan(source, &bottom().threads(threads), &mut kept).expect("scanned");
         assert_eq!(told(&kept), [(Setuid, 1, "4755".into())]);
         assert_eq!(report.blob_bytes, blob.len() as u64);
     }

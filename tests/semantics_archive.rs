@@ -24,7 +24,7 @@ const WAYS: &[Way] = &[Way::Directory, Way::Overlay];
 fn unpack_blob(blob: &[u8], check: impl Fn(&Scene, Result<Report, Error>)) {
     for threads in [1, 2, 8] {
         let scene = Scene::new();
-        let options = Options { threads, ..Options::default() };
+        let options = Options::default().threads(threads);
         let result = unpack(Source::memory(blob), scene.root(0), &options);
         check(&scene, result);
         scene.assert_untouched();

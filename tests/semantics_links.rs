@@ -7,8 +7,7 @@ use common::archive::{Entry, dir, file, hardlink, layer, symlink};
 use common::cases::{Case, Fails, LAYER, Tree, check, check_any_order, each, each_applied};
 use common::needs;
 use common::runner::{BLIND, EVERY, KNOWING};
-use ocilayer::ErrorKind;
-use rustix::io::Errno;
+use ocilayer::{Errno, ErrorKind};
 
 #[test]
 fn parent_that_is_a_symlink_in_a_lower_layer_is_followed() {

@@ -488,10 +488,8 @@ fn content_of_a_used_upper_counts_as_this_layers_own() {
     use ocilayer::{Lowers, Options, Source, unpack};
     for way in KNOWING_OVERLAYS {
         let scene = Scene::new();
-        let known = |lowers: Vec<std::path::PathBuf>| Options {
-            mode: way.mode(),
-            lowers: Lowers::Known(lowers),
-            ..Options::default()
+        let known = |lowers: Vec<std::path::PathBuf>| {
+            Options::default().mode(way.mode()).lowers(Lowers::Known(lowers))
         };
         let apply = |text: &str, root: usize, lowers: Vec<std::path::PathBuf>| {
             let blob = archive(&layer(text));

@@ -95,8 +95,7 @@ fn any_number_of_threads_makes_the_same_tree() {
             };
             let mut reports = Vec::new();
             for (number, threads) in [1, 2, 3, 8].into_iter().enumerate() {
-                let options =
-                    Options { mode, lowers: lowers.clone(), threads, ..Options::default() };
+                let options = Options::default().mode(mode).lowers(lowers.clone()).threads(threads);
                 let what = format!("seed {seed}, {mode:?}, {threads} threads");
                 let root = scene.root(number);
                 let report = watched(&what, || unpack(Source::memory(&blob), &root, &options))
@@ -135,7 +134,7 @@ fn later_entry_of_a_name_wins_over_chunks() {
     let blob = gzip(&archive(&layer));
     for threads in [1, 2, 8] {
         let scene = Scene::new();
-        let options = Options { threads, ..Options::default() };
+        let options = Options::default().threads(threads);
         unpack(Source::memory(&blob), scene.root(0), &options).expect("unpacked");
         let read = |name: &str| std::fs::read_to_string(scene.root(0).join(name)).expect(name);
         assert_eq!(["d/a", "d/link", "d/c", "d/b"].map(read), ["new", "new", "new", "again"]);
@@ -158,7 +157,7 @@ fn files_before_a_refused_entry_are_there_as_the_report_says() {
         let blob = gzip(&archive(&layer));
         for threads in [1, 2, 8] {
             let scene = Scene::new();
-            let options = Options { threads, ..Options::default() };
+            let options = Options::default().threads(threads);
             let what = format!("{count} files, {threads} threads");
             let error = watched(&what, || unpack(Source::memory(&blob), scene.root(0), &options))
                 .expect_err("a whiteout of nothing");

@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 use common::archive::{archive, layer};
 use common::needs;
 use common::overlay::Overlay;
-use ocilayer::{Error, ErrorKind, Mode, Observer, Options, Report, SkipReason, Source, Warning};
-use ocilayer::{tar::Entry, unpack_with};
+use ocilayer::{Entry, unpack_with};
+use ocilayer::{
+    Errno, Error, ErrorKind, Mode, Observer, Options, Report, SkipReason, Source, Warning,
+};
 use rustix::fs::{XattrFlags, getxattr, setxattr};
-use rustix::io::Errno;
 use tempfile::TempDir;
 
 const TRUSTED: &str = "trusted.overlay.opaque";
@@ -92,7 +93,7 @@ impl Observer for Watch<'_> {
 }
 
 fn unpack(text: &str, root: &Path, upper: PathBuf) -> Result<Report, Error> {
-    let options = Options { upper: Some(upper), ..Options::default() };
+    let options = Options::default().upper(upper);
     unpack_with(Source::memory(&archive(&layer(text))), root, &options, &mut ())
 }
 
@@ -116,7 +117,7 @@ fn a_mark_that_a_copy_up_brings_along_is_removed_and_reported() {
         let last = String::from_utf8(layer(change)[0].name.clone()).unwrap();
         let mut watch = Watch { before: &last, act: &act, warnings: Vec::new() };
         let archive = archive(&layer(&format!("d/e/.wh.missing {change}")));
-        let options = Options { upper: Some(place.at("upper")), ..Options::default() };
+        let options = Options::default().upper(place.at("upper"));
         let source = Source::memory(&archive);
         let report = unpack_with(source, overlay.path(), &options, &mut watch).unwrap();
 
@@ -193,8 +194,7 @@ fn an_upper_directory_that_is_not_this_mounts_is_refused_and_untouched() {
     // No mount at all, or an option without meaning.
     let error = unpack("d/x=1", &place.at("upper"), place.at("upper")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-    let options =
-        Options { upper: Some(place.at("upper")), mode: Mode::Overlay, ..Options::default() };
+    let options = Options::default().upper(place.at("upper")).mode(Mode::Overlay);
     let error = unpack_with(Source::memory(&[]), place.at("upper"), &options, &mut ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert_eq!(fs::read_dir(place.at("upper")).unwrap().count(), 0);
@@ -218,7 +218,7 @@ fn a_symlink_in_the_upper_directory_leads_nowhere() {
     };
     let mut watch = Watch { before: "d/e/x", act: &act, warnings: Vec::new() };
     let archive = archive(&layer("d/e/.wh.missing d/e/x=1"));
-    let options = Options { upper: Some(place.at("upper")), ..Options::default() };
+    let options = Options::default().upper(place.at("upper"));
     let result = unpack_with(Source::memory(&archive), overlay.path(), &options, &mut watch);
     result.unwrap_err();
     for path in [outside.path().to_owned(), outside.path().join("e")] {

@@ -46,7 +46,8 @@ impl Builtin {
             Builtin::Ocilayer | Builtin::OcilayerBothDigests => {
                 let skip_blob_digest = self == Builtin::Ocilayer;
                 for layer in layers {
-                    let options = Options { threads, skip_blob_digest, ..Options::default() };
+                    let options =
+                        Options::default().threads(threads).skip_blob_digest(skip_blob_digest);
                     let report = ocilayer::unpack(Source::path(layer), root, &options)?;
                     println!("{}", report.diff_id.ok_or("no diffID")?);
                 }

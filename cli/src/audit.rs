@@ -8,10 +8,9 @@ use std::path::PathBuf;
 
 use indicatif::HumanCount;
 use ocilayer::{
-    AuditLayer, AuditObserver, AuditOptions, AuditReport, Damage, DamageKind, Error, Source, audit,
-    audit_directories, overlay_mounts,
+    AuditLayer, AuditObserver, AuditOptions, AuditReport, Damage, DamageKind, Errno, Error, Source,
+    audit, audit_directories, overlay_mounts,
 };
-use rustix::io::Errno;
 use serde_json::json;
 
 use crate::args;
@@ -27,14 +26,12 @@ pub fn run(arguments: &args::Audit) -> Exit {
             return Exit::Failed;
         }
     };
-    let options = AuditOptions {
-        userxattr: arguments.userxattr,
-        repair: arguments.repair,
-        repair_live: arguments.live,
-        threads: arguments.threads,
-        cancel: Some(cancel),
-        ..AuditOptions::default()
-    };
+    let options = AuditOptions::default()
+        .userxattr(arguments.userxattr)
+        .repair(arguments.repair)
+        .repair_live(arguments.live)
+        .threads(arguments.threads)
+        .cancel(cancel);
     let printer = Printer { out: BufWriter::new(stdout().lock()), json: arguments.json };
     let mut audits = Audits { options, printer, damaged: false, suspected: false, failed: false };
     let done = match arguments {
@@ -83,7 +80,7 @@ impl Audits<'_> {
     fn layers(&mut self, pairs: Vec<(PathBuf, PathBuf)>) -> io::Result<()> {
         let layers = pairs
             .into_iter()
-            .map(|(blob, directory)| AuditLayer { source: Source::path(blob), directory })
+            .map(|(blob, directory)| AuditLayer::new(Source::path(blob), directory))
             .collect();
         let mut telling = Telling { printer: &mut self.printer, failed: None };
         let result = audit(layers, &self.options, &mut telling);

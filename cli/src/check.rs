@@ -28,7 +28,7 @@ pub fn run(arguments: &args::Check) -> Exit {
     match check.verdict {
         Verdict::NotAffected => Exit::Done,
         Verdict::Affected => Exit::AFFECTED,
-        Verdict::Unknown { .. } => Exit::CannotTell,
+        _ => Exit::CannotTell,
     }
 }
 

@@ -6,7 +6,6 @@
 mod args;
 mod audit;
 mod check;
-mod image;
 mod progress;
 mod scan;
 mod signals;

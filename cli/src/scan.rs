@@ -6,11 +6,10 @@ use std::io::{self, BufWriter, Write, stdout};
 use std::path::Path;
 
 use indicatif::HumanCount;
-use ocilayer::{Expect, Finding, Lowers, Options, ScanObserver, ScanReport, Source, scan};
-use rustix::io::Errno;
+use ocilayer::image::{self, Contents, ImageError, Store};
+use ocilayer::{Errno, Finding, Lowers, Options, ScanObserver, ScanReport, Source, scan};
 use serde_json::{Value, json};
 
-use crate::image::{self, Contents, ImageError, Store};
 use crate::summary::{entries, quoted};
 use crate::unpack::{self, Refusal};
 use crate::{Exit, args, complain, output_failed, signals};
@@ -35,14 +34,12 @@ pub fn run(arguments: &args::Scan) -> Exit {
 
 fn meaning(arguments: &args::Scan) -> Result<Options, Refusal> {
     let cancel = signals::cancel_on_interrupt().map_err(Refusal::Signals)?;
-    Ok(Options {
-        mode: arguments.mode.into(),
-        lowers: if arguments.bottom { Lowers::Known(Vec::new()) } else { Lowers::Unknown },
-        threads: arguments.threads,
-        limits: unpack::limits(&arguments.limits)?,
-        cancel: Some(cancel),
-        ..Options::default()
-    })
+    Ok(Options::default()
+        .mode(arguments.mode.into())
+        .lowers(if arguments.bottom { Lowers::Known(Vec::new()) } else { Lowers::Unknown })
+        .threads(arguments.threads)
+        .limits(unpack::limits(&arguments.limits)?)
+        .cancel(cancel))
 }
 
 /// All that was asked for, one layer after the other.
@@ -87,7 +84,8 @@ impl Scans<'_> {
                 None => format!("{shown} {}", layer.blob),
             };
             let mut options = self.options.clone();
-            options.expect = Expect { blob: layer.digest.clone(), diff_id: layer.diff_id.clone() };
+            options.expect.blob = layer.digest.clone();
+            options.expect.diff_id = layer.diff_id.clone();
             if layer.bottom {
                 options.lowers = Lowers::Known(Vec::new());
             }

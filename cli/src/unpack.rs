@@ -72,26 +72,26 @@ pub fn source(layer: &OsStr) -> Result<Source<'static>, Refusal> {
 }
 
 fn meaning(arguments: &args::Unpack) -> Result<Options, Refusal> {
-    Ok(Options {
-        mode: arguments.mode.into(),
-        lowers: lowers(arguments)?,
-        upper: upper(arguments)?,
-        expect: Expect { blob: arguments.digest.clone(), diff_id: arguments.diff_id.clone() },
-        threads: arguments.threads,
-        limits: limits(&arguments.limits)?,
-        owners: owners(arguments)?,
-        devices: match arguments.devices {
+    let mut expect = Expect::default();
+    expect.blob = arguments.digest.clone();
+    expect.diff_id = arguments.diff_id.clone();
+    Ok(Options::default()
+        .mode(arguments.mode.into())
+        .lowers(lowers(arguments)?)
+        .upper(upper(arguments)?)
+        .expect(expect)
+        .threads(arguments.threads)
+        .limits(limits(&arguments.limits)?)
+        .owners(owners(arguments)?)
+        .devices(match arguments.devices {
             args::Devices::Create => Devices::Create,
             args::Devices::Skip => Devices::Skip,
-        },
-        sync: match arguments.sync {
+        })
+        .sync(match arguments.sync {
             args::Sync::None => Sync::None,
             args::Sync::Files => Sync::Files,
             args::Sync::Filesystem => Sync::Filesystem,
-        },
-        skip_blob_digest: false,
-        cancel: None,
-    })
+        }))
 }
 
 impl From<args::Mode> for Mode {
@@ -159,15 +159,14 @@ pub fn limits(wanted: &args::Limits) -> Result<Limits, Refusal> {
         Some(size) => usize::try_from(size).map_err(|_| Refusal::XattrBytes(size))?,
         None => default.xattr_bytes,
     };
-    Ok(Limits {
-        entries: wanted.max_entries.unwrap_or(default.entries),
-        bytes: wanted.max_bytes.unwrap_or(default.bytes),
-        ratio: wanted.max_ratio.unwrap_or(default.ratio),
-        path_bytes: wanted.max_path_bytes.unwrap_or(default.path_bytes),
-        path_depth: wanted.max_path_depth.unwrap_or(default.path_depth),
-        xattr_bytes,
-        zstd_window_log: wanted.max_zstd_window.unwrap_or(default.zstd_window_log),
-    })
+    Ok(Limits::default()
+        .entries(wanted.max_entries.unwrap_or(default.entries))
+        .bytes(wanted.max_bytes.unwrap_or(default.bytes))
+        .ratio(wanted.max_ratio.unwrap_or(default.ratio))
+        .path_bytes(wanted.max_path_bytes.unwrap_or(default.path_bytes))
+        .path_depth(wanted.max_path_depth.unwrap_or(default.path_depth))
+        .xattr_bytes(xattr_bytes)
+        .zstd_window_log(wanted.max_zstd_window.unwrap_or(default.zstd_window_log)))
 }
 
 fn succeed(arguments: &args::Unpack, report: &Report) -> Exit {

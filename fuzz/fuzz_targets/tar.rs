@@ -8,7 +8,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use ocilayer::Limits;
-use ocilayer::tar::{Entry, Event, ParseError, Parser};
+use ocilayer::fuzzing::{Entry, Event, ParseError, Parser};
 
 const BLOCK: usize = 512;
 const CHECKSUM: std::ops::Range<usize> = 148..156;
@@ -59,7 +59,7 @@ fn take(
             Event::EntryEnd => {
                 let (entry, data) = seen.last().expect("an entry ends");
                 let mapped =
-                    |map: &Vec<_>| map.iter().map(|s: &ocilayer::tar::Segment| s.length).sum();
+                    |map: &Vec<_>| map.iter().map(|s: &ocilayer::fuzzing::Segment| s.length).sum();
                 let stored: u64 = entry.sparse.as_ref().map_or(entry.size, mapped);
                 assert_eq!(data.len() as u64, stored);
             }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Why an entry could not be applied.
 
-use rustix::io::Errno;
+use rustix::io::Errno as SysErrno;
 
+use crate::errno::Errno;
 use crate::layer::LayerError;
 use crate::options::OptionsError;
 use crate::pipeline::{PipelineError, SourceError};
@@ -20,12 +21,12 @@ pub struct ApplyError {
 }
 
 impl ApplyError {
-    pub(crate) fn new(operation: &'static str, errno: Errno) -> ApplyError {
-        ApplyError { operation, detail: String::new(), errno }
+    pub(crate) fn new(operation: &'static str, errno: SysErrno) -> ApplyError {
+        ApplyError { operation, detail: String::new(), errno: Errno::of(errno) }
     }
 
-    pub(crate) fn about(operation: &'static str, what: &str, errno: Errno) -> ApplyError {
-        ApplyError { operation, detail: format!(" {what}"), errno }
+    pub(crate) fn about(operation: &'static str, what: &str, errno: SysErrno) -> ApplyError {
+        ApplyError { operation, detail: format!(" {what}"), errno: Errno::of(errno) }
     }
 
     pub(crate) fn errno(&self) -> Errno {
@@ -43,7 +44,7 @@ pub(super) trait Failing<T> {
     ) -> Result<T, ApplyError>;
 }
 
-impl<T> Failing<T> for Result<T, Errno> {
+impl<T> Failing<T> for Result<T, SysErrno> {
     fn failing(self, operation: &'static str) -> Result<T, ApplyError> {
         self.map_err(|errno| ApplyError::new(operation, errno))
     }

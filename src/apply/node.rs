@@ -2,11 +2,11 @@
 //! FIFOs and devices.
 
 use rustix::fs::{Dev, FileType, makedev, mknodat};
-use rustix::io::Errno;
 
 use super::attributes::create_mode;
 use super::error::JobCause;
 use super::job::Job;
+use crate::errno::Errno;
 use crate::options::Devices;
 use crate::report::SkipReason;
 use crate::resolve::{Component, DirId};

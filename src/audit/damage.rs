@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What an audit tells of.
 
+use crate::escape::debug_with_text;
+
 use std::path::PathBuf;
 
 use serde::ser::SerializeStruct;
@@ -10,6 +12,7 @@ use serde::{Serialize, Serializer};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum DamageKind {
     /// The directory is opaque and should not be: what the lower layers have in it is hidden.
     WronglyOpaque = 1,
@@ -63,7 +66,8 @@ impl DamageKind {
 }
 
 /// One thing that an audit found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Damage {
     pub kind: DamageKind,
     /// The layer's directory, as the caller named it.
@@ -73,6 +77,8 @@ pub struct Damage {
     /// As the kind says; bytes.
     pub detail: Vec<u8>,
 }
+
+debug_with_text!(Damage { kind, directory; path, detail });
 
 impl Damage {
     /// The finding as one JSON object; bytes that are no text appear as replacement characters.

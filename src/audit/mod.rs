@@ -22,9 +22,8 @@ use std::sync::Arc;
 use std::thread::Scope;
 use std::time::Instant;
 
-use rustix::io::Errno;
-
 use crate::cancel::Cancel;
+use crate::errno::Errno;
 use crate::error::{Cause, Result};
 use crate::layer::Names;
 use crate::limits::Limits;
@@ -35,6 +34,7 @@ use crate::operation::entries;
 use crate::options::{Mode, Options};
 use crate::pipeline::{Counters, Pipeline, Settings};
 use crate::pipeline::{Input, Source};
+use crate::setters::setters;
 
 use compare::Comparison;
 pub use damage::{Damage, DamageKind};
@@ -45,13 +45,25 @@ use sender::{DamageSender, Wrong};
 use stack::{Level, Stack};
 
 /// A layer and the directory that it was unpacked to.
+#[derive(Debug)]
+#[non_exhaustive]
 pub struct AuditLayer<'s> {
+    /// The layer's blob.
     pub source: Source<'s>,
+    /// What it was unpacked to.
     pub directory: PathBuf,
+}
+
+impl<'s> AuditLayer<'s> {
+    /// The layer that `source` gives, and its directory.
+    pub fn new(source: Source<'s>, directory: impl Into<PathBuf>) -> AuditLayer<'s> {
+        AuditLayer { source, directory: directory.into() }
+    }
 }
 
 /// How to audit, and what to do about the damage.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct AuditOptions {
     /// Whether the marks are `user.overlay.*`, for mounts with the option userxattr, and not
     /// `trusted.overlay.*`.
@@ -64,6 +76,7 @@ pub struct AuditOptions {
     pub repair_live: bool,
     /// As for an unpack.
     pub threads: usize,
+    /// As for an unpack.
     pub limits: Limits,
     /// Cancelling this from any thread ends the audit.
     pub cancel: Option<Cancel>,
@@ -140,6 +153,26 @@ fn refuse_live(stack: &Stack, options: &AuditOptions) -> Result<()> {
 }
 
 impl AuditOptions {
+    setters! {
+        /// Sets [`userxattr`](field@AuditOptions::userxattr).
+        userxattr: bool;
+        /// Sets [`repair`](field@AuditOptions::repair).
+        repair: bool;
+        /// Sets [`repair_live`](field@AuditOptions::repair_live).
+        repair_live: bool;
+        /// Sets [`threads`](field@AuditOptions::threads).
+        threads: usize;
+        /// Sets [`limits`](field@AuditOptions::limits).
+        limits: Limits;
+    }
+
+    /// Sets [`cancel`](field@AuditOptions::cancel).
+    #[must_use]
+    pub fn cancel(mut self, cancel: impl Into<Option<Cancel>>) -> Self {
+        self.cancel = cancel.into();
+        self
+    }
+
     fn mode(&self) -> Mode {
         if self.userxattr { Mode::OverlayUserxattr } else { Mode::Overlay }
     }

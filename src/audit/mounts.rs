@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 /// One overlay mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OverlayMount {
     pub mount_point: PathBuf,
     /// Of a mount that can be written to.

@@ -10,6 +10,7 @@ use super::damage::DamageKind;
 
 /// What an audit found and mended.
 #[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
 pub struct AuditReport {
     /// Layers that were looked at.
     pub layers: u64,

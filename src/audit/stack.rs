@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Dir, FileType, Mode as Permissions, OFlags, Stat, open, statat};
 use rustix::io::{Errno, retry_on_intr};
 
+use crate::errno;
 use crate::error::Result;
 use crate::layer::joined;
 use crate::options::{Mode, OptionsError};
@@ -49,8 +50,10 @@ impl Stack {
     pub(super) fn open(paths: &[PathBuf], mode: Mode) -> Result<Stack> {
         let open_level = |path: &PathBuf| -> Result<LevelDir, OptionsError> {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let root = retry_on_intr(|| open(path, flags, Permissions::empty()))
-                .map_err(|errno| OptionsError::Lower { path: path.clone(), errno })?;
+            let root =
+                retry_on_intr(|| open(path, flags, Permissions::empty())).map_err(|errno| {
+                    OptionsError::Lower { path: path.clone(), errno: errno::Errno::of(errno) }
+                })?;
             Ok(LevelDir { root, path: path.clone(), wrong: HashSet::new() })
         };
         let levels = paths.iter().map(open_level).collect::<Result<_, _>>()?;
@@ -211,7 +214,7 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 pub(super) fn failed(operation: &'static str, path: &[u8], errno: Errno) -> crate::Error {
-    crate::Error::from(crate::Cause::from(ResolveError { operation, path: path.to_vec(), errno }))
+    crate::Error::from(crate::Cause::from(ResolveError::new(operation, path.to_vec(), errno)))
 }
 
 /// For messages about a layer's directory.

@@ -5,9 +5,8 @@ use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
-
 use crate::digest::ParseDigestError;
+use crate::errno::Errno;
 use crate::error::ErrorKind;
 
 /// What a C caller can get wrong that a Rust caller cannot.

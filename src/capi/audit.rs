@@ -6,8 +6,6 @@ use std::mem::size_of;
 use std::os::unix::ffi::OsStrExt;
 use std::ptr::null;
 
-use rustix::io::Errno;
-
 use super::argument::{ArgumentError, Out, array, callback_errno, exclusive, free, path, paths};
 use super::error::ocilayer_error;
 use super::guard::{guarded, infallible};
@@ -18,6 +16,7 @@ use crate::audit::{
     AuditLayer, AuditObserver, AuditOptions, AuditReport, Damage, DamageKind, audit,
     audit_directories,
 };
+use crate::errno::Errno;
 use crate::options::Mode;
 
 /// Values of ocilayer_damage.kind: how a directory is not what its layer makes it. More may come.

@@ -4,11 +4,10 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::size_of;
 
-use rustix::io::Errno;
-
 use super::argument::callback_errno;
 use super::skipped::ocilayer_skip_reason;
 use super::text::Text;
+use crate::errno::Errno;
 use crate::observer::{Observer, Progress, Warning};
 use crate::tar::{Entry, Kind};
 

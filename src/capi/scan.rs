@@ -5,8 +5,6 @@ use std::ffi::{c_char, c_int, c_void};
 use std::mem::size_of;
 use std::ptr::null;
 
-use rustix::io::Errno;
-
 use super::argument::{Out, callback_errno, exclusive, free};
 use super::error::{ocilayer_error, ocilayer_error_kinds};
 use super::guard::{guarded, infallible};
@@ -14,6 +12,7 @@ use super::observer::Callbacks;
 use super::options::ocilayer_options;
 use super::source::ocilayer_source;
 use super::text::Text;
+use crate::errno::Errno;
 use crate::error::Error;
 use crate::observer::{Observer, Progress};
 use crate::scan::{Finding, FindingKind, ScanObserver, ScanReport, scan};

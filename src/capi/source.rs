@@ -5,11 +5,12 @@ use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::fcntl_dupfd_cloexec;
 
 use super::argument::{ArgumentError, Out, array, callback_errno, free, path};
 use super::error::ocilayer_error;
 use super::guard::{guarded, infallible};
+use crate::errno::Errno;
 use crate::pipeline::Source;
 
 /// Where the bytes of one layer come from, compressed or not. It serves one unpack or scan: a
@@ -40,6 +41,19 @@ pub type ocilayer_read = Option<
     ) -> c_int,
 >;
 
+/// What the caller wants to see again in its function.
+struct Userdata(*mut c_void);
+
+// SAFETY: it is handed back on the thread that called, and only there: a source of the C boundary
+// is never sent to another one.
+unsafe impl Send for Userdata {}
+
+impl Userdata {
+    fn get(&self) -> *mut c_void {
+        self.0
+    }
+}
+
 /// The same where NULL was ruled out.
 type Read = unsafe extern "C" fn(*mut c_void, *mut u8, usize, *mut usize) -> c_int;
 
@@ -57,10 +71,13 @@ impl ocilayer_source {
                 // promise.
                 Source::memory(unsafe { array(data, length, "data")? })
             }
-            Origin::Reader { read, userdata } => Source::reader(move |buffer| {
-                // SAFETY: the caller's function and its userdata, on the caller's thread.
-                unsafe { call(read, userdata, buffer) }
-            }),
+            Origin::Reader { read, userdata } => {
+                let userdata = Userdata(userdata);
+                Source::reader(move |buffer| {
+                    // SAFETY: the caller's function and its userdata, on the caller's thread.
+                    unsafe { call(read, userdata.get(), buffer) }
+                })
+            }
         })
     }
 }
@@ -140,7 +157,7 @@ pub unsafe extern "C" fn ocilayer_source_from_fd(
         // SAFETY: only handed to fcntl(2), which says EBADF of a number that is not open.
         let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
         // Not 0 to 2: a daemon that closed those may have them opened by somebody else for output.
-        let own = fcntl_dupfd_cloexec(borrowed, 3).map_err(refused)?;
+        let own = fcntl_dupfd_cloexec(borrowed, 3).map_err(|errno| refused(Errno::of(errno)))?;
         Ok(Origin::Descriptor(own))
     };
     // SAFETY: the places are NULL or writable, as the header asks.

@@ -6,11 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{
     AtFlags, Mode, OFlags, XattrFlags, accessat, chmodat, fgetxattr, fsetxattr, openat, renameat,
 };
-use rustix::io::Errno;
+use rustix::io::Errno as SysErrno;
 
 use super::mount::Overlay;
 use super::report::{CopyUp, Obstacle, OpaqueXattr, Outcome, OverlayCheck, Trial, Verdict};
 use super::scratch::{self, LOWER_BELOW, LOWER_OPAQUE, Scratch, UPPER};
+use crate::errno::Errno;
 use crate::sys;
 
 /// In the lower directory below the mark: nobody may see it.
@@ -23,13 +24,15 @@ const OPAQUE: &[u8] = b"y";
 
 /// Runs on a thread of the check's own, where all signals are blocked: no call is interrupted.
 pub(super) fn look(dir: &OwnedFd, check: &mut OverlayCheck) -> Result<Verdict, Obstacle> {
-    sys::private_umask()
-        .map_err(|errno| Obstacle::NoPrivilege { operation: "unshare(CLONE_FS)", errno })?;
+    sys::private_umask().map_err(|errno| Obstacle::NoPrivilege {
+        operation: "unshare(CLONE_FS)",
+        errno: Errno::of(errno),
+    })?;
     scratch::remove_stale(dir.as_fd());
     let scratch = Scratch::new(dir.as_fd())?;
     let xattr = *check.xattr.insert(make_lowers(&scratch)?);
     rustix::process::fchdir(&scratch)
-        .map_err(|errno| Obstacle::Directory { operation: "fchdir", errno })?;
+        .map_err(|errno| Obstacle::Directory { operation: "fchdir", errno: Errno::of(errno) })?;
 
     let overlay = Overlay::mount(&scratch, xattr)?;
     check.mount = Some(overlay.kind());
@@ -57,9 +60,9 @@ fn make_lowers(scratch: &Scratch<'_>) -> Result<OpaqueXattr, Obstacle> {
         let opaque = scratch.open(&opaque)?;
         xattr = Some(match xattr {
             None => choose_mark(&opaque)?,
-            Some(xattr) => mark(&opaque, xattr)
-                .map(|()| xattr)
-                .map_err(|errno| Obstacle::Directory { operation: "fsetxattr", errno })?,
+            Some(xattr) => mark(&opaque, xattr).map(|()| xattr).map_err(|errno| {
+                Obstacle::Directory { operation: "fsetxattr", errno: Errno::of(errno) }
+            })?,
         });
     }
     Ok(xattr.expect("there are ways"))
@@ -74,10 +77,10 @@ fn in_lower(lower: &str, way: CopyUp) -> String {
 fn choose_mark(dir: &OwnedFd) -> Result<OpaqueXattr, Obstacle> {
     let Err(trusted) = mark(dir, OpaqueXattr::Trusted) else { return Ok(OpaqueXattr::Trusted) };
     let Err(user) = mark(dir, OpaqueXattr::User) else { return Ok(OpaqueXattr::User) };
-    Err(Obstacle::NoXattr { trusted, user })
+    Err(Obstacle::NoXattr { trusted: Errno::of(trusted), user: Errno::of(user) })
 }
 
-fn mark(dir: &OwnedFd, xattr: OpaqueXattr) -> Result<(), Errno> {
+fn mark(dir: &OwnedFd, xattr: OpaqueXattr) -> Result<(), SysErrno> {
     fsetxattr(dir, xattr.name(), OPAQUE, XattrFlags::CREATE)
 }
 
@@ -87,7 +90,7 @@ fn mark_counts(overlay: &Overlay, way: CopyUp) -> bool {
         let path = format!("{}/{name}", way.directory());
         accessat(overlay, path, rustix::fs::Access::EXISTS, AtFlags::empty())
     };
-    exists(SHOWN).is_ok() && exists(HIDDEN) == Err(Errno::NOENT)
+    exists(SHOWN).is_ok() && exists(HIDDEN) == Err(SysErrno::NOENT)
 }
 
 impl CopyUp {
@@ -107,11 +110,14 @@ impl CopyUp {
         self.copy_up(overlay)
             .and_then(|copied| has_mark(upper, copied, xattr))
             .map(|marked| if marked { Outcome::Propagated } else { Outcome::Clean })
-            .unwrap_or_else(|(operation, errno)| Outcome::Failed { operation, errno })
+            .unwrap_or_else(|(operation, errno)| Outcome::Failed {
+                operation,
+                errno: Errno::of(errno),
+            })
     }
 
     /// Returns the name under which the directory was copied up.
-    fn copy_up(self, overlay: &Overlay) -> Result<&'static str, (&'static str, Errno)> {
+    fn copy_up(self, overlay: &Overlay) -> Result<&'static str, (&'static str, SysErrno)> {
         let name = self.directory();
         match self {
             CopyUp::Create => {
@@ -138,14 +144,14 @@ fn has_mark(
     upper: &OwnedFd,
     name: &str,
     xattr: OpaqueXattr,
-) -> Result<bool, (&'static str, Errno)> {
+) -> Result<bool, (&'static str, SysErrno)> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let copied = openat(upper, name, flags, Mode::empty()).map_err(|errno| ("copy up", errno))?;
     let mut value = [0; OPAQUE.len()];
     match fgetxattr(&copied, xattr.name(), &mut value) {
         Ok(length) => Ok(&value[..length] == OPAQUE),
         // A longer value is not the mark.
-        Err(Errno::NODATA | Errno::RANGE) => Ok(false),
+        Err(SysErrno::NODATA | SysErrno::RANGE) => Ok(false),
         Err(errno) => Err(("fgetxattr", errno)),
     }
 }

@@ -9,8 +9,8 @@ mod scratch;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, fstatfs, open};
-use rustix::io::Errno;
 
+use crate::errno::Errno;
 use crate::error::Result;
 use crate::options::OptionsError;
 use crate::sys;
@@ -71,7 +71,7 @@ pub fn check_overlay_opaque_propagation(dir: Option<&Path>) -> Result<OverlayChe
 fn check_in(path: &Path) -> Result<OverlayCheck> {
     // O_PATH: the right to list the directory is not needed, except for finding stale leftovers.
     let dir = open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| OptionsError::Directory { path: path.into(), errno })?;
+        .map_err(|errno| OptionsError::Directory { path: path.into(), errno: Errno::of(errno) })?;
     let filesystem = fstatfs(&dir).map(|stat| filesystem_name(stat.f_type as u64)).ok();
 
     let mut check = OverlayCheck::new(path.into(), filesystem);
@@ -86,7 +86,7 @@ fn check_in(path: &Path) -> Result<OverlayCheck> {
             },
             Err(error) => Err(Obstacle::Directory {
                 operation: "starting a thread",
-                errno: Errno::from_io_error(&error).unwrap_or(Errno::AGAIN),
+                errno: Errno::of_thread(&error),
             }),
         }
     });

@@ -17,6 +17,7 @@ use rustix::mount::{
 
 use super::report::{MountKind, Obstacle, OpaqueXattr};
 use super::scratch::{LOWER_BELOW, LOWER_OPAQUE, MERGED, Scratch, UPPER, WORK};
+use crate::errno;
 use crate::sys;
 
 /// Unmounted when dropped.
@@ -204,8 +205,10 @@ impl From<Refusal> for Obstacle {
     fn from(Refusal { operation, errno, message }: Refusal) -> Obstacle {
         match errno {
             Errno::NODEV => Obstacle::NoOverlay,
-            Errno::PERM | Errno::ACCESS => Obstacle::NoPrivilege { operation, errno },
-            _ => Obstacle::MountRefused { operation, errno, message },
+            Errno::PERM | Errno::ACCESS => {
+                Obstacle::NoPrivilege { operation, errno: errno::Errno::of(errno) }
+            }
+            _ => Obstacle::MountRefused { operation, errno: errno::Errno::of(errno), message },
         }
     }
 }

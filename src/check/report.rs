@@ -4,13 +4,15 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
+
+use crate::errno::Errno;
 
 /// What [`check_overlay_opaque_propagation`](crate::check_overlay_opaque_propagation) found.
 /// [`to_json`](OverlayCheck::to_json) has the same fields under the same names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct OverlayCheck {
     #[serde(flatten)]
     pub verdict: Verdict,
@@ -31,6 +33,7 @@ pub struct OverlayCheck {
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Verdict {
     /// Copying up carries the opaque mark along: see [`OverlayCheck::trials`] for the ways.
     Affected,
@@ -42,6 +45,7 @@ pub enum Verdict {
 
 /// Why the check cannot tell.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Obstacle {
     /// Mounting needs CAP_SYS_ADMIN in the namespaces that the caller is in.
     #[error("no privilege: {operation}: {errno}")]
@@ -74,6 +78,7 @@ pub enum Obstacle {
 /// The xattr that makes a directory opaque.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum OpaqueXattr {
     /// Of plain mounts; needs CAP_SYS_ADMIN in the first user namespace.
     #[serde(rename = "trusted.overlay.opaque")]
@@ -87,6 +92,7 @@ pub enum OpaqueXattr {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum MountKind {
     /// By fsopen(2) and fsmount(2), attached to no directory.
     Detached = 1,
@@ -96,6 +102,7 @@ pub enum MountKind {
 
 /// One way of copying a directory up, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Trial {
     pub copy_up: CopyUp,
     #[serde(flatten)]
@@ -106,6 +113,7 @@ pub struct Trial {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum CopyUp {
     /// A file is created in it.
     Create = 1,
@@ -118,6 +126,7 @@ pub enum CopyUp {
 /// What the copied-up directory looked like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Outcome {
     /// It carries the lower directory's mark.
     Propagated,

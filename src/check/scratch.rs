@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use rustix::path::Arg;
 
 use super::report::Obstacle;
+use crate::errno;
 
 /// Followed by the process's id, for people, and a random number, for uniqueness.
 const PREFIX: &str = ".ocilayer-check-";
@@ -74,7 +75,7 @@ impl<'dir> Scratch<'dir> {
                 }
             }
         }
-        Err(Obstacle::Directory { operation: "flock", errno: Errno::AGAIN })
+        Err(Obstacle::Directory { operation: "flock", errno: errno::Errno::AGAIN })
     }
 
     pub(super) fn mkdir(&self, path: &str) -> Result<(), Obstacle> {
@@ -110,7 +111,7 @@ pub(super) fn create(dir: impl AsFd, path: &str) -> Result<(), Errno> {
 }
 
 fn failed(operation: &'static str) -> impl Fn(Errno) -> Obstacle {
-    move |errno| Obstacle::Directory { operation, errno }
+    move |errno| Obstacle::Directory { operation, errno: errno::Errno::of(errno) }
 }
 
 /// Opens and locks the directory just made; none if another check, or an attacker, got at it first.

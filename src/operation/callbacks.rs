@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
-use rustix::io::Errno;
 
+use crate::errno::Errno;
 use crate::error::Cause;
 use crate::observer::{Observer, Progress, Warning};
 use crate::pipeline::Counters;

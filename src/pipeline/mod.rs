@@ -35,10 +35,9 @@ mod workers;
 use std::sync::Arc;
 use std::thread::{Scope, ScopedJoinHandle};
 
-use rustix::io::Errno;
-
 use crate::cancel::Cancel;
 use crate::digest::Hasher;
+use crate::errno::Errno;
 use crate::report::Compression;
 use crate::sys;
 
@@ -88,7 +87,7 @@ impl<'scope, E: Failure> Pipeline<'scope, E> {
             Engine::Inline { decompressor, ended: false }
         } else {
             let refused = |errno| PipelineError::from(SourceError::Start(errno));
-            let no_thread = |error| refused(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN));
+            let no_thread = |error: std::io::Error| refused(Errno::of_thread(&error));
             let stop =
                 StopOnDrop { queue: queue.clone(), _input: input.stop_handle().map_err(refused)? };
             let decompressor = Decompressor::new(input, settings, counters.clone());

@@ -17,6 +17,7 @@ use super::open::{Opener, open_child};
 use super::path::Component;
 use super::tree::{Below, Dir, DirId, Tree};
 use super::walk::{Seen, View};
+use crate::errno;
 use crate::options::{Lowers, Mode, Options, OptionsError};
 
 /// A directory below the root, held open. Only this module makes one, so whoever has one knows
@@ -73,8 +74,10 @@ impl Resolver {
             Lowers::Unknown => Below::Unknown,
             Lowers::Known(paths) => {
                 for path in paths {
-                    let fd = open_layer(path)
-                        .map_err(|errno| OptionsError::Lower { path: path.clone(), errno })?;
+                    let fd = open_layer(path).map_err(|errno| OptionsError::Lower {
+                        path: path.clone(),
+                        errno: errno::Errno::of(errno),
+                    })?;
                     layers.push(Arc::new(fd));
                 }
                 let count = u16::try_from(paths.len()).map_err(|_| OptionsError::TooManyLowers)?;
@@ -82,7 +85,10 @@ impl Resolver {
             }
         };
         let upper = options.upper.as_ref().map(|path| {
-            open_layer(path).map_err(|errno| OptionsError::Upper { path: path.clone(), errno })
+            open_layer(path).map_err(|errno| OptionsError::Upper {
+                path: path.clone(),
+                errno: errno::Errno::of(errno),
+            })
         });
         let mut root = Dir::new(DirId::ROOT, b"", below);
         root.in_root = true;
@@ -122,7 +128,7 @@ impl Resolver {
         let base = self.layers[layer].clone();
         let fd = self
             .with_descriptors(|this| this.opener.open(base.as_fd(), &path))
-            .map_err(|errno| ResolveError { operation: "openat2", path, errno })?;
+            .map_err(|errno| ResolveError::new("openat2", path, errno))?;
         Ok(self.fds.keep((dir, layer), fd))
     }
 
@@ -142,7 +148,7 @@ impl Resolver {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
             Err(errno) => {
                 let operation = "openat2 in the upper directory";
-                Err(ResolveError { operation, path, errno })
+                Err(ResolveError::new(operation, path, errno))
             }
         }
     }
@@ -267,7 +273,7 @@ impl Resolver {
         name: Component<'_>,
     ) -> Result<DirId, ResolveError> {
         let failed =
-            |operation, errno| ResolveError { operation, path: name.as_bytes().to_vec(), errno };
+            |operation, errno| ResolveError::new(operation, name.as_bytes().to_vec(), errno);
         let at = self.fd(parent, 0)?;
         let fd = self
             .with_descriptors(|_| open_child(at.as_fd(), name.as_bytes()))

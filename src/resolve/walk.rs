@@ -45,7 +45,7 @@ pub(crate) trait View {
             path.push(b'/');
         }
         path.extend_from_slice(name.as_bytes());
-        ResolveError { operation, path, errno }
+        ResolveError::new(operation, path, errno)
     }
 }
 
@@ -88,7 +88,7 @@ impl Walk {
             let Some(component) = Component::new(&name) else {
                 // Only a symlink's target can bring one: the kernel would not find it either.
                 let path = name.into_vec();
-                return Err(ResolveError { operation: "symlink", path, errno: Errno::NAMETOOLONG });
+                return Err(ResolveError::new("symlink", path, Errno::NAMETOOLONG));
             };
             match view.look(self.at, component)? {
                 Seen::Dir(dir) => self.at = dir,

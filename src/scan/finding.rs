@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a scan tells of.
 
-use rustix::io::Errno;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
+use crate::escape::debug_with_text;
 use crate::report::SkipReason;
 use crate::tar::Place;
 
@@ -13,6 +14,7 @@ use crate::tar::Place;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum FindingKind {
     /// A whiteout: what it hides is the detail.
     Whiteout = 1,
@@ -95,7 +97,8 @@ impl FindingKind {
 }
 
 /// One thing that a scan found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finding {
     pub kind: FindingKind,
     /// The entry, with its name as it stands in the archive. None for a refusal that is about the
@@ -107,8 +110,11 @@ pub struct Finding {
     pub refusal: Option<Refusal>,
 }
 
+debug_with_text!(Finding { kind, place, refusal; detail });
+
 /// The error that unpack fails with.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Refusal {
     pub kind: ErrorKind,
     /// Positive, as everywhere in Rust.

@@ -12,8 +12,7 @@ use std::sync::Arc;
 use std::thread::Scope;
 use std::time::Instant;
 
-use rustix::io::Errno;
-
+use crate::errno::Errno;
 use crate::error::{Cause, Error, Result};
 use crate::observer::Progress;
 use crate::operation;

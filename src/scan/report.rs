@@ -12,6 +12,7 @@ use crate::report::{Compression, EntryCounts};
 
 /// What a layer has in it. [`ScanReport::to_json`] has the same fields under the same names.
 #[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
 pub struct ScanReport {
     /// The archive could not be read to its end, so there may be more in it.
     pub partial: bool,

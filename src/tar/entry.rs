@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One entry of an archive, after all of its headers were read.
 
+use std::fmt;
+
+use crate::escape::{Escaped, debug_with_text};
+
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum Kind {
     #[default]
     File = 1,
@@ -32,6 +37,7 @@ pub struct Segment {
 
 /// One entry. Names are bytes as they stand in the archive: not yet safe, not yet interpreted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Entry {
     /// Counted from 0; headers that only describe the next entry are not counted.
     pub index: u64,
@@ -59,7 +65,8 @@ pub struct Entry {
 }
 
 /// Which entry of the archive an error is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Place {
     /// Counted from 0, metadata entries not counted.
     pub entry: u64,
@@ -67,6 +74,15 @@ pub struct Place {
     pub path: Vec<u8>,
     /// Where the entry starts in the uncompressed archive, in bytes.
     pub offset: u64,
+}
+
+debug_with_text!(Place { entry, offset; path });
+
+/// `entry 412 "usr/bin/su" at 1536000`
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entry {} {} at {}", self.entry, Escaped(&self.path), self.offset)
+    }
 }
 
 impl Entry {

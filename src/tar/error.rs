@@ -7,6 +7,7 @@ use crate::limits::LimitExceeded;
 
 /// A malformed or truncated archive. The offset is that of the block in question.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TarError {
     #[error("archive ends in the middle, at {offset}")]
     Truncated { offset: u64 },
@@ -43,6 +44,7 @@ pub enum TarError {
 
 /// Why the parser stopped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ParseError {
     #[error(transparent)]
     Tar(#[from] TarError),
@@ -52,6 +54,7 @@ pub enum ParseError {
 
 /// Why a number was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NumberFault {
     #[error("not a number")]
     Malformed,
@@ -61,6 +64,7 @@ pub enum NumberFault {
 
 /// Why a name or link target was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NameFault {
     #[error("is empty")]
     Empty,
@@ -70,6 +74,7 @@ pub enum NameFault {
 
 /// Why a PAX header was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PaxFault {
     #[error("record without a valid length")]
     Length,
@@ -93,6 +98,7 @@ pub enum PaxFault {
 
 /// Why the map of a sparse file was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SparseFault {
     #[error("malformed number")]
     Malformed,

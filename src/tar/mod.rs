@@ -83,6 +83,7 @@ enum State {
 
 /// What [`Parser::step`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Event<'i> {
     /// All of the input is used up.
     More,

@@ -18,6 +18,7 @@ use rustix::fs::{Mode as Permissions, OFlags, open};
 use rustix::io::retry_on_intr;
 
 use crate::apply::{Counts, Job, JobError};
+use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observer::Observer;
 use crate::operation;
@@ -70,7 +71,7 @@ pub fn unpack_with(
 pub(crate) fn open_root(path: &Path) -> Result<OwnedFd, OptionsError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     retry_on_intr(|| open(path, flags, Permissions::empty()))
-        .map_err(|errno| OptionsError::Root { path: path.to_owned(), errno })
+        .map_err(|errno| OptionsError::Root { path: path.to_owned(), errno: Errno::of(errno) })
 }
 
 /// One unpack, on the thread that makes the files.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::apply::Job;
 use crate::digest::{Algorithm, Digest, Hasher};
+use crate::errno::Errno;
 use crate::error::{Cause, Error, Result};
 use crate::options::Options;
 use crate::pipeline::{Decoder, PipelineError, Source};
@@ -73,7 +74,7 @@ pub fn parents(archive: &[u8]) -> Result<BTreeSet<Vec<u8>>> {
 /// Walks to each of the directories in an unpacked layer, and tells how many are there.
 pub fn resolve(root: &Path, parents: &BTreeSet<Vec<u8>>) -> Result<usize> {
     let mut resolver = Resolver::new(unpack::open_root(root)?, &Options::default())?;
-    resolver.adopt_root().map_err(|errno| Error::from(Cause::Filter(errno)))?;
+    resolver.adopt_root().map_err(|errno| Error::from(Cause::Filter(Errno::of(errno))))?;
     let mut found = 0;
     for path in parents {
         if let Step::Arrived(_) = Walk::to(path).step(&mut resolver)? {

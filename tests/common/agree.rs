@@ -3,10 +3,9 @@
 //! runner applies comes through here, so the tables of all tests are the tables of this one.
 
 use ocilayer::{
-    Error, ErrorKind, Finding, FindingKind, Lowers, Mode, Options, Report, ScanObserver,
+    Errno, Error, ErrorKind, Finding, FindingKind, Lowers, Mode, Options, Report, ScanObserver,
     ScanReport, Source, scan,
 };
-use rustix::io::Errno;
 
 /// Keeps every finding.
 #[derive(Default)]

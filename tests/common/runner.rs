@@ -240,8 +240,7 @@ pub fn apply_with(
             prepare_root(&root, layer, way);
         }
         let lowers = (0..layer).rev().map(|lower| scene.root(lower)).collect();
-        let mut options =
-            Options { mode: way.mode(), threads: setting.threads, ..Options::default() };
+        let mut options = Options::default().mode(way.mode()).threads(setting.threads);
         if way.overlay() && !way.blind() {
             options.lowers = Lowers::Known(lowers);
         }

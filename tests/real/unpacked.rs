@@ -77,10 +77,11 @@ fn merged(directories: &[PathBuf], at: &Path) -> Tree {
 fn unpack(layer: &Layer, root: &Path, mode: Mode, lowers: &[PathBuf]) -> Report {
     let lowers = match mode {
         Mode::Directory => Lowers::Unknown,
-        Mode::Overlay | Mode::OverlayUserxattr => Lowers::Known(lowers.to_vec()),
+        _ => Lowers::Known(lowers.to_vec()),
     };
-    let expect = Expect { blob: layer.digest.clone(), diff_id: layer.diff_id.clone() };
-    let options = Options { mode, lowers, expect, ..Options::default() };
+    let mut expect = Expect::default();
+    (expect.blob, expect.diff_id) = (layer.digest.clone(), layer.diff_id.clone());
+    let options = Options::default().mode(mode).lowers(lowers).expect(expect);
     ocilayer::unpack(Source::path(&layer.blob), root, &options)
         .unwrap_or_else(|error| panic!("{} in {mode:?}: {error}", layer.blob.display()))
 }

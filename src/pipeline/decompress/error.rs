@@ -3,6 +3,7 @@
 
 /// A damaged compressed stream. Offsets count compressed bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DecompressError {
     #[error("gzip stream at {offset}: {reason}")]
     Gzip { offset: u64, reason: String },

@@ -2,18 +2,18 @@
 //! A read callback, which runs on the caller's thread only.
 
 use crossbeam_channel::Receiver;
-use rustix::io::Errno;
 
 use super::error::SourceError;
 use super::handoff::{Consumer, Filled, Producer, channel};
 use crate::cancel::Cancel;
+use crate::errno::Errno;
 
 /// A read callback's buffer goes on once it holds this much. Waiting for a full one would starve
 /// the decompressor behind a slow network; less would pay a turn between two threads for every
 /// few KiB that a socket gives at a time.
 const CALLBACK_ENOUGH: usize = 64 << 10;
 
-pub(super) type Callback<'a> = Box<dyn FnMut(&mut [u8]) -> Result<usize, Errno> + 'a>;
+pub(super) type Callback<'a> = Box<dyn FnMut(&mut [u8]) -> Result<usize, Errno> + Send + 'a>;
 
 /// The caller's side of a read callback. It must stay on the thread that called unpack.
 ///

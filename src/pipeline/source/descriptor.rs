@@ -10,6 +10,7 @@ use rustix::io::{Errno, pread, read, retry_on_intr};
 
 use super::error::SourceError;
 use super::interrupt::Interrupt;
+use crate::errno;
 
 /// One read(2), and at most so much between two looks at the cancel token. Half of a usual L2
 /// cache, since what was read is hashed and decompressed right after.
@@ -41,7 +42,7 @@ impl Descriptor {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         match retry_on_intr(|| open(&path, flags, Mode::empty())) {
             Ok(fd) => Ok(Descriptor::new(fd)),
-            Err(errno) => Err(SourceError::Open { path, errno }),
+            Err(errno) => Err(SourceError::Open { path, errno: errno::Errno::of(errno) }),
         }
     }
 
@@ -133,7 +134,7 @@ impl Descriptor {
         interrupt: &Interrupt,
     ) -> Result<usize, SourceError> {
         let offset = self.offset;
-        let failed = |errno| SourceError::Read { offset, errno };
+        let failed = |errno| SourceError::Read { offset, errno: errno::Errno::of(errno) };
         let mut wait = self.waits;
         while !self.ended {
             if wait {

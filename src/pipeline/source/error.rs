@@ -3,9 +3,10 @@
 
 use std::path::PathBuf;
 
-use rustix::io::Errno;
+use crate::errno::Errno;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SourceError {
     #[error("open {}: {errno}", path.display())]
     Open { path: PathBuf, errno: Errno },

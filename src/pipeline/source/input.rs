@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The part of a source that any one thread can read.
 
-use rustix::io::Errno;
-
 use super::descriptor::{Descriptor, PIECE};
 use super::error::SourceError;
 use super::handoff::Consumer;
 use super::interrupt::{Interrupt, StopHandle};
 use super::region::{Bytes, Region};
+use crate::errno::Errno;
 
 /// The part of a source that one thread reads by itself.
 pub(crate) struct Input<'a> {

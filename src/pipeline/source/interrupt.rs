@@ -10,6 +10,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::error::SourceError;
 use crate::cancel::Cancel;
+use crate::errno;
 
 /// Stops the input it came from, when dropped: the reading thread gets `Cancelled`.
 pub(crate) struct StopHandle {
@@ -32,7 +33,7 @@ pub(super) struct Interrupt {
 }
 
 impl Interrupt {
-    pub(super) fn stop_handle(&mut self) -> Result<StopHandle, Errno> {
+    pub(super) fn stop_handle(&mut self) -> Result<StopHandle, errno::Errno> {
         let event = Cancel::new()?;
         let (_gate, closed) = bounded(0);
         self.stop = Some((event.clone(), closed));

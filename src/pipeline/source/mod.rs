@@ -13,14 +13,14 @@ mod interrupt;
 mod read_ahead;
 mod region;
 
+use std::fmt;
 use std::fs::File;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use rustix::io::Errno;
-
 use crate::cancel::Cancel;
+use crate::errno::Errno;
 
 use callback::{Callback, read_callback};
 use descriptor::Descriptor;
@@ -36,7 +36,8 @@ pub(crate) use region::Region;
 
 /// A layer blob, compressed or not.
 ///
-/// A regular file is the fast way: it is read in large pieces on a worker thread.
+/// A regular file is the fast way: it is read in large pieces on a worker thread. A source can be
+/// sent to another thread before it is used.
 pub struct Source<'a>(pub(crate) Origin<'a>);
 
 pub(crate) enum Origin<'a> {
@@ -65,13 +66,14 @@ impl<'a> Source<'a> {
         Source(Origin::Section(file.into(), offset..offset.saturating_add(length)))
     }
 
+    /// The blob as it lies in memory.
     pub fn memory(blob: &'a [u8]) -> Source<'a> {
         Source(Origin::Memory(blob))
     }
 
     /// `read` fills a part of the buffer and returns how much, 0 at the end. It runs on the thread
     /// that called unpack, and only there.
-    pub fn reader(read: impl FnMut(&mut [u8]) -> Result<usize, Errno> + 'a) -> Source<'a> {
+    pub fn reader(read: impl FnMut(&mut [u8]) -> Result<usize, Errno> + Send + 'a) -> Source<'a> {
         Source(Origin::Reader(Box::new(read)))
     }
 
@@ -93,6 +95,23 @@ impl<'a> Source<'a> {
         };
         let interrupt = Interrupt { cancel: cancel.cloned(), stop: None };
         Ok((Input { kind, interrupt }, read_callback))
+    }
+}
+
+impl fmt::Debug for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Origin::Path(path) => f.debug_tuple("Source::path").field(path).finish(),
+            Origin::File(fd) => f.debug_tuple("Source::file").field(fd).finish(),
+            Origin::Section(fd, range) => {
+                f.debug_tuple("Source::section").field(fd).field(range).finish()
+            }
+            Origin::Memory(blob) => f
+                .debug_tuple("Source::memory")
+                .field(&format_args!("{} bytes", blob.len()))
+                .finish(),
+            Origin::Reader(_) => f.debug_tuple("Source::reader").finish_non_exhaustive(),
+        }
     }
 }
 

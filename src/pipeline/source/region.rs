@@ -8,6 +8,7 @@ use rustix::io::{pread, retry_on_intr};
 
 use super::error::SourceError;
 use super::interrupt::Interrupt;
+use crate::errno::Errno;
 
 /// It does not move the file's position.
 pub(crate) struct Region<'a> {
@@ -44,7 +45,7 @@ impl Region<'_> {
                 let left = usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX);
                 let most = left.min(into.len());
                 retry_on_intr(|| pread(fd, &mut into[..most], range.start + offset))
-                    .map_err(|errno| SourceError::Read { offset, errno })
+                    .map_err(|errno| SourceError::Read { offset, errno: Errno::of(errno) })
             }
         }
     }

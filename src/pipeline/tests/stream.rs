@@ -276,7 +276,7 @@ fn expected_digests_choose_the_algorithm_and_are_checked() {
 fn blob_digest_is_skipped_only_where_nobody_needs_it() {
     let archive = sample(300_000);
     let digest_of = |blob: &[u8], threads, expect: Option<Digest>| {
-        let options = Options { skip_blob_digest: true, ..Options::default() };
+        let options = Options::default().skip_blob_digest(true);
         let mut wanted = Settings::new(&options, threads);
         wanted.expect.blob = expect;
         drain(Source::memory(blob), &wanted).1.map(|summary| summary.blob_digest)

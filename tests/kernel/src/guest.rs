@@ -83,6 +83,7 @@ fn check(dir: &Path) -> Result<String> {
         Verdict::NotAffected => "not affected".into(),
         Verdict::Affected => format!("affected by {}", ways.join(", ")),
         Verdict::Unknown { obstacle } => format!("unknown: {obstacle}"),
+        other => format!("{other:?}"),
     })
 }
 
@@ -118,7 +119,7 @@ fn as_containerd_did(dir: &Path) -> Result<String> {
 fn unpack_beside(dir: &Path, number: usize, mode: Mode) -> Result<()> {
     let lowers = (1..number).rev().map(|lower| dir.join(lower.to_string())).collect();
     let root = fresh(dir, &number.to_string())?;
-    let options = Options { mode, lowers: Lowers::Known(lowers), ..Options::default() };
+    let options = Options::default().mode(mode).lowers(Lowers::Known(lowers));
     unpack_layer(number, &root, &options)?;
     Ok(())
 }
@@ -135,7 +136,9 @@ fn through_mounts(dir: &Path, options: &str, names_upper: bool) -> Result<String
         }
         let mount = Mount::for_writing(dir, number, options)?;
         let upper = names_upper.then(|| dir.join(number.to_string()));
-        let report = unpack_layer(number, &mount.path, &Options { upper, ..Options::default() })?;
+        let mut options = Options::default();
+        options.upper = upper;
+        let report = unpack_layer(number, &mount.path, &options)?;
         unmarked.extend(removed_marks(&report)?);
     }
     let mut answer = verdict(&Mount::for_reading(dir, LAYERS.len(), options)?.path)?;

@@ -7,14 +7,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use ocilayer::tar::{Event, Kind, Parser};
-use ocilayer::{Algorithm, Digest, Limits, Source};
-use sha2::{Sha256, Sha512};
-
-use super::{ImageError, Result};
-
-/// Indexes, manifests and configs. containerd reads as much of one.
-pub const JSON_MAX: u64 = 8 << 20;
+use super::error::{ImageError, JSON_MAX, Result};
+use crate::digest::{Digest, Hasher};
+use crate::limits::Limits;
+use crate::pipeline::Source;
+use crate::tar::{Event, Kind, Parser};
 
 /// Of a tar archive.
 const BLOCK: usize = 512;
@@ -26,24 +23,29 @@ const MEMBERS_MAX: usize = 100_000;
 /// The two files that make an image layout.
 const LAYOUT: [&str; 2] = ["oci-layout", "index.json"];
 
-pub enum Store {
+/// The files of one image.
+#[derive(Debug)]
+pub struct Store(Place);
+
+#[derive(Debug)]
+enum Place {
     Directory(PathBuf),
     Archive { path: PathBuf, file: File, members: HashMap<String, Member> },
 }
 
 /// Where a file of an archive is.
 #[derive(Debug, Clone, Copy)]
-pub struct Member {
+struct Member {
     offset: u64,
     size: u64,
 }
 
 impl Store {
-    pub fn open(path: &Path) -> Result<Option<Store>> {
+    pub(super) fn open(path: &Path) -> Result<Option<Store>> {
         let failed = |error| ImageError::Io(path.display().to_string(), error);
         let metadata = path.metadata().map_err(failed)?;
         if metadata.is_dir() {
-            let store = Store::Directory(path.to_owned());
+            let store = Store(Place::Directory(path.to_owned()));
             return match LAYOUT.iter().all(|name| store.has(name)) {
                 true => Ok(Some(store)),
                 false => Err(ImageError::NoLayout(path.display().to_string())),
@@ -55,18 +57,18 @@ impl Store {
         }
         let file = File::open(path).map_err(failed)?;
         let members = members(&file).map_err(failed)?;
-        Ok(members.map(|members| Store::Archive { path: path.to_owned(), file, members }))
+        Ok(members.map(|members| Store(Place::Archive { path: path.to_owned(), file, members })))
     }
 
-    pub fn has(&self, name: &str) -> bool {
-        match self {
-            Store::Directory(directory) => directory.join(name).is_file(),
-            Store::Archive { members, .. } => members.contains_key(name),
+    pub(super) fn has(&self, name: &str) -> bool {
+        match &self.0 {
+            Place::Directory(directory) => directory.join(name).is_file(),
+            Place::Archive { members, .. } => members.contains_key(name),
         }
     }
 
     /// The whole of a small file.
-    pub fn read(&self, name: &str) -> Result<Vec<u8>> {
+    pub(super) fn read(&self, name: &str) -> Result<Vec<u8>> {
         let failed = |error| ImageError::Io(self.shown(name), error);
         let (file, member) = self.open_member(name)?;
         if member.size > JSON_MAX {
@@ -78,6 +80,10 @@ impl Store {
     }
 
     /// A blob, read where it is.
+    ///
+    /// # Errors
+    ///
+    /// It is missing or cannot be opened.
     pub fn source(&self, name: &str) -> Result<Source<'static>> {
         let (file, member) = self.open_member(name)?;
         Ok(Source::section(file, member.offset, member.size))
@@ -85,8 +91,8 @@ impl Store {
 
     fn open_member(&self, name: &str) -> Result<(File, Member)> {
         let failed = |error| ImageError::Io(self.shown(name), error);
-        match self {
-            Store::Directory(directory) => {
+        match &self.0 {
+            Place::Directory(directory) => {
                 if !self.has(name) {
                     return Err(ImageError::Missing(self.shown(name)));
                 }
@@ -94,7 +100,7 @@ impl Store {
                 let size = file.metadata().map_err(failed)?.len();
                 Ok((file, Member { offset: 0, size }))
             }
-            Store::Archive { file, members, .. } => {
+            Place::Archive { file, members, .. } => {
                 let member = members.get(name).copied();
                 let member = member.ok_or_else(|| ImageError::Missing(self.shown(name)))?;
                 Ok((file.try_clone().map_err(failed)?, member))
@@ -103,9 +109,9 @@ impl Store {
     }
 
     fn shown(&self, name: &str) -> String {
-        match self {
-            Store::Directory(path) => path.join(name).display().to_string(),
-            Store::Archive { path, .. } => format!("{}: {name:?}", path.display()),
+        match &self.0 {
+            Place::Directory(path) => path.join(name).display().to_string(),
+            Place::Archive { path, .. } => format!("{}: {name:?}", path.display()),
         }
     }
 }
@@ -205,12 +211,9 @@ fn layout_name(name: &[u8]) -> Option<String> {
     known.then(|| name.to_owned())
 }
 
-pub fn digest_of(bytes: &[u8], algorithm: Algorithm) -> Digest {
-    use sha2::Digest as _;
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let text = match algorithm {
-        Algorithm::Sha256 => format!("sha256:{}", hex(&Sha256::digest(bytes))),
-        Algorithm::Sha512 => format!("sha512:{}", hex(&Sha512::digest(bytes))),
-    };
-    text.parse().expect("a digest in its own form")
+/// The digest of `bytes`, by the algorithm of the expected one.
+pub(super) fn digest_of(bytes: &[u8], expected: &Digest) -> Digest {
+    let mut hasher = Hasher::towards(Some(expected));
+    hasher.update(bytes);
+    hasher.finish()
 }

@@ -4,29 +4,30 @@
 //! An image is input as untrusted as its layers: every blob is looked up by its digest and held
 //! against it, and nothing is found by a path that the image itself names.
 
+mod error;
 mod store;
 
 use std::collections::HashSet;
-use std::io;
 use std::path::Path;
 
-use ocilayer::{Digest, ParseDigestError};
 use serde_json::Value;
 
+use crate::digest::Digest;
+
+use error::{DEPTH_MAX, MANIFESTS_MAX, Result};
+
+pub use error::ImageError;
 pub use store::Store;
-
-/// Indexes inside of indexes. The specification sets no bound; nobody has more than two.
-const DEPTH_MAX: usize = 8;
-
-/// Manifests of one image, for all platforms and attestations together.
-const MANIFESTS_MAX: usize = 4096;
 
 /// One layer of an image.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Layer {
     /// Where it is in the store.
     pub blob: String,
+    /// The blob's, where the image says it.
     pub digest: Option<Digest>,
+    /// Of the uncompressed archive, where the image says it.
     pub diff_id: Option<Digest>,
     /// No layer lies below it.
     pub bottom: bool,
@@ -34,44 +35,28 @@ pub struct Layer {
 
 /// What an image has, in the order of its manifests.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Contents {
+    /// Each once, bottom first in each manifest.
     pub layers: Vec<Layer>,
     /// What is left out, and why.
     pub notes: Vec<String>,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum ImageError {
-    #[error("{0}: {1}")]
-    Io(String, io::Error),
-    #[error("{0}: no oci-layout and index.json in this directory")]
-    NoLayout(String),
-    #[error("{0} is missing")]
-    Missing(String),
-    #[error("{0}: larger than {max} bytes", max = store::JSON_MAX)]
-    TooLarge(String),
-    #[error("{0}: {1}")]
-    Json(String, serde_json::Error),
-    #[error("{0}: no {1} there")]
-    Field(String, &'static str),
-    #[error("{0}: {1}")]
-    Digest(String, ParseDigestError),
-    #[error("{expected} has digest {got}")]
-    Differs { expected: Digest, got: Digest },
-    #[error("indexes inside of indexes, more than {DEPTH_MAX} deep")]
-    TooDeep,
-    #[error("more than {MANIFESTS_MAX} manifests")]
-    TooMany,
-}
-
-type Result<T> = std::result::Result<T, ImageError>;
-
 /// Opens a directory or an archive; none if `path` is a layer and no image.
+///
+/// # Errors
+///
+/// What is there could not be read, or is a directory without an image layout.
 pub fn open(path: &Path) -> Result<Option<Store>> {
     Store::open(path)
 }
 
 /// What the image's index leads to.
+///
+/// # Errors
+///
+/// The index, a manifest or a config is missing, malformed, too large, or not what its digest says.
 pub fn read(store: &Store) -> Result<Contents> {
     let mut reading = Reading { store, contents: Contents::default(), seen: HashSet::new() };
     if store.has("index.json") {
@@ -184,12 +169,13 @@ impl Reading<'_> {
     fn json(&self, name: &str, expected: Option<&Digest>) -> Result<Value> {
         let bytes = self.store.read(name)?;
         if let Some(expected) = expected {
-            let got = store::digest_of(&bytes, expected.algorithm());
+            let got = store::digest_of(&bytes, expected);
             if got != *expected {
                 return Err(ImageError::Differs { expected: expected.clone(), got });
             }
         }
-        serde_json::from_slice(&bytes).map_err(|error| ImageError::Json(name.into(), error))
+        serde_json::from_slice(&bytes)
+            .map_err(|error| ImageError::Json(name.into(), error.to_string()))
     }
 }
 

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What can be wrong with an image.
+
+use std::io;
+
+use crate::digest::{Digest, ParseDigestError};
+
+/// Indexes, manifests and configs. containerd reads as much of one.
+pub(super) const JSON_MAX: u64 = 8 << 20;
+
+/// Indexes inside of indexes. The specification sets no bound; nobody has more than two.
+pub(super) const DEPTH_MAX: usize = 8;
+
+/// Manifests of one image, for all platforms and attestations together.
+pub(super) const MANIFESTS_MAX: usize = 4096;
+
+/// Why an image could not be read. The first field is the file in question.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// A file of the image could not be read.
+    #[error("{0}: {1}")]
+    Io(String, io::Error),
+    /// A directory that is no image layout.
+    #[error("{0}: no oci-layout and index.json in this directory")]
+    NoLayout(String),
+    /// A file that the image names is not there.
+    #[error("{0} is missing")]
+    Missing(String),
+    /// JSON that is too large to be read.
+    #[error("{0}: larger than {max} bytes", max = JSON_MAX)]
+    TooLarge(String),
+    /// Malformed JSON.
+    #[error("{0}: {1}")]
+    Json(String, String),
+    /// JSON without a field that the specification wants.
+    #[error("{0}: no {1} there")]
+    Field(String, &'static str),
+    /// Text where a digest should be.
+    #[error("{0}: {1}")]
+    Digest(String, ParseDigestError),
+    /// A file has another digest than the one it is named by.
+    #[error("{expected} has digest {got}")]
+    Differs { expected: Digest, got: Digest },
+    /// Indexes inside of indexes.
+    #[error("indexes inside of indexes, more than {DEPTH_MAX} deep")]
+    TooDeep,
+    /// More manifests than any image has.
+    #[error("more than {MANIFESTS_MAX} manifests")]
+    TooMany,
+}
+
+pub(super) type Result<T> = std::result::Result<T, ImageError>;
