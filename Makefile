@@ -19,12 +19,14 @@ help:
 .PHONY: test
 test: lint test-rust test-schedules test-c test-go test-kernel test-containerd
 
-## lint: formatters, clippy, go vet, manual pages, scripts, licence lines
+## lint: formatters, clippy, rustdoc, the structure of src/, go vet, manual pages, scripts, licence lines
 .PHONY: lint
 lint: lint-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --quiet --all-targets --features "$$(scripts/features)" -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps --workspace
+	$(CARGO) test --quiet --test structure
 	@wrong=$$(gofmt -l go-bindings bench/go); [ -z "$$wrong" ] || { echo "gofmt would change $$wrong"; exit 1; }
 	cd go-bindings && $(GO_VET) ./...
 	cd go-bindings/containerd/archive && $(GO_VET) ./...

@@ -69,6 +69,37 @@ fn unpack_layer_believes_only_the_right_digest() {
 }
 
 #[test]
+fn async_channel_unpacks_what_comes_through_it() {
+    let place = layers();
+    fs::create_dir(place.path().join("root")).unwrap();
+    let ran = example("async_channel", place.path(), &["1.tar", "root"]);
+    assert!(ran.status.success(), "{}", text(&ran));
+    assert!(text(&ran).contains("3 entries, 8 bytes in files"), "{}", text(&ran));
+    assert_eq!(fs::read_to_string(place.path().join("root/etc/motd")).unwrap(), "welcome\n");
+
+    let ran = example("async_channel", place.path(), &["no.tar", "root"]);
+    assert!(!ran.status.success(), "{}", text(&ran));
+    assert!(text(&ran).contains("read callback"), "{}", text(&ran));
+}
+
+#[test]
+fn async_unpack_ends_with_the_future() {
+    let place = layers();
+    fs::create_dir(place.path().join("root")).unwrap();
+    let ran = example("async_unpack", place.path(), &["1.tar", "root"]);
+    assert!(ran.status.success(), "{}", text(&ran));
+    assert!(text(&ran).contains("3 entries"), "{}", text(&ran));
+    // A pipe that nobody writes to would keep the blocking thread, and so the program, for good.
+    let pipe = Command::new("mkfifo").arg(place.path().join("pipe")).status().unwrap();
+    assert!(pipe.success());
+    let pipe = fs::OpenOptions::new().read(true).write(true).open(place.path().join("pipe"));
+    let ran = example("async_unpack", place.path(), &["pipe", "root", "0.2"]);
+    drop(pipe);
+    assert!(ran.status.success(), "{}", text(&ran));
+    assert!(text(&ran).contains("cancelled"), "{}", text(&ran));
+}
+
+#[test]
 fn unpack_stack_makes_one_directory_for_each_layer() {
     let place = layers();
     let ran = example("unpack_stack", place.path(), &[".", "1.tar", "2.tar"]);
