@@ -22,7 +22,11 @@ struct Inner {
 }
 
 impl Cancel {
-    /// Fails with `EMFILE` and the like: a token needs one descriptor.
+    /// A token that was not cancelled yet.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE` and the like: a token needs one descriptor.
     pub fn new() -> Result<Cancel, Errno> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let wake = wake.map_err(Errno::of)?;
@@ -36,6 +40,7 @@ impl Cancel {
         let _ = retry_on_intr(|| write(&self.0.wake, &1u64.to_ne_bytes()));
     }
 
+    /// Whether this token, or a clone of it, was cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::Acquire)
     }

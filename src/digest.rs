@@ -7,12 +7,14 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256, Sha512};
 
-/// The algorithms that the OCI image specification registers and requires (descriptor.md).
+/// An algorithm of the OCI image specification (descriptor.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Algorithm {
+    /// SHA-256, of 32 bytes, which every implementation has to verify.
     #[default]
     Sha256,
+    /// SHA-512, of 64 bytes, which implementations may verify.
     Sha512,
 }
 
@@ -23,13 +25,26 @@ pub struct Digest {
     bytes: Vec<u8>,
 }
 
+/// A blob that is not the one that [`Expect`](crate::Expect) names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DigestError {
+    /// The blob as it was read, compressed or not, has another digest.
     #[error("blob has digest {got}, expected {expected}")]
-    Blob { expected: Digest, got: Digest },
+    Blob {
+        /// The one that the caller expected.
+        expected: Digest,
+        /// The one that it has.
+        got: Digest,
+    },
+    /// The uncompressed archive has another digest: the diffID is wrong.
     #[error("uncompressed layer has digest {got}, expected {expected}")]
-    DiffId { expected: Digest, got: Digest },
+    DiffId {
+        /// The one that the caller expected.
+        expected: Digest,
+        /// The one that it has.
+        got: Digest,
+    },
 }
 
 /// Text that is not a digest.
@@ -38,10 +53,12 @@ pub enum DigestError {
 pub struct ParseDigestError(String);
 
 impl Digest {
+    /// How it was made.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
+    /// The hash itself, not as hexadecimal: 32 or 64 bytes, by the algorithm.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -16,6 +16,7 @@ use crate::report::Report;
 use crate::resolve::ResolveError;
 use crate::tar::{ParseError, Place, TarError};
 
+/// What this library's functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, for a program.
@@ -54,22 +55,31 @@ pub enum ErrorKind {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Cause {
+    /// The options, the root, or a directory that the caller named.
     #[error(transparent)]
     Options(#[from] OptionsError),
+    /// The blob could not be read, or the caller cancelled while it was.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The compressed stream is damaged, cut short, or of a compression that is not supported.
     #[error(transparent)]
     Decompress(#[from] DecompressError),
+    /// The blob, or the archive in it, is not the expected one.
     #[error(transparent)]
     Digest(#[from] DigestError),
+    /// The archive is malformed or cut short.
     #[error(transparent)]
     Tar(#[from] TarError),
+    /// The archive asks for what no layer may, or for what cannot be done without the parents.
     #[error(transparent)]
     Layer(#[from] LayerError),
+    /// One of the [`Limits`](crate::Limits) was exceeded.
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
+    /// A system call failed on the way to a directory; in an audit, any.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// A system call failed while an entry was applied.
     #[error(transparent)]
     Apply(#[from] ApplyError),
     /// The caller's filter callback failed.
@@ -78,10 +88,13 @@ pub enum Cause {
     /// The caller's finding callback failed.
     #[error("finding callback: {0}")]
     Finding(Errno),
+    /// A thread could not be started (pthread_create(3)).
     #[error("start of a thread: {0}")]
     Thread(std::io::Error),
+    /// The caller cancelled.
     #[error("cancelled")]
     Cancelled,
+    /// A defect in this library: one of its threads panicked, with this message.
     #[error("internal error: {0}")]
     Panic(String),
 }
@@ -100,6 +113,7 @@ struct Inner {
 }
 
 impl Error {
+    /// What went wrong, for a program.
     pub fn kind(&self) -> ErrorKind {
         self.0.cause.verdict().0
     }
@@ -109,10 +123,12 @@ impl Error {
         self.0.cause.verdict().1
     }
 
+    /// What went wrong, in full.
     pub fn cause(&self) -> &Cause {
         &self.0.cause
     }
 
+    /// The entry at which it went wrong; none if that was at none, as with an unexpected digest.
     pub fn place(&self) -> Option<&Place> {
         self.0.place.as_ref()
     }

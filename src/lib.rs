@@ -5,11 +5,11 @@
 //! source -> decompress -> digest -> tar entries -> layer meaning -> safe path -> filesystem -> report
 //! ```
 //!
-//! [`unpack`] takes a [`Source`] of a layer, plain or compressed, and an existing directory, and
-//! returns a [`Report`]. [`Options`] choose the [`Mode`], in which whiteouts delete or become
-//! overlayfs's marks, expected digests, [`Limits`] and more; an [`Observer`] sees entries, progress
-//! and warnings. [`check_overlay_opaque_propagation`] tells whether the running kernel copies the
-//! mark of an opaque directory to upper layers, which hides files of lower ones.
+//! [`unpack`](unpack()) takes a [`Source`] of a layer, plain or compressed, and an existing
+//! directory, and returns a [`Report`]. [`Options`] choose the [`Mode`], in which whiteouts delete
+//! or become overlayfs's marks, expected digests, [`Limits`] and more; an [`Observer`] sees
+//! entries, progress and warnings. [`check_overlay_opaque_propagation`] tells whether the running
+//! kernel copies the mark of an opaque directory to upper layers, which hides files of lower ones.
 //!
 //! The layer is not trusted: nothing outside of the directory is touched, whatever it asks for.
 //!
@@ -29,7 +29,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#![deny(unsafe_code)]
+#![deny(unsafe_code, missing_docs)]
 // Under shuttle only the queue's own tests are there.
 #![cfg_attr(all(test, shuttle), allow(dead_code, unused_imports))]
 

@@ -71,18 +71,43 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LimitExceeded {
+    /// More entries than [`Limits::entries`](field@Limits::entries), which is the number.
     #[error("more than {0} entries")]
     Entries(u64),
+    /// More bytes in the archive, or in all its files with their holes, than
+    /// [`Limits::bytes`](field@Limits::bytes), which is the number.
     #[error("more than {0} uncompressed bytes")]
     Bytes(u64),
+    /// More uncompressed bytes for each compressed one than
+    /// [`Limits::ratio`](field@Limits::ratio), which is the number.
     #[error("decompresses to more than {0} times its size")]
     Ratio(u64),
+    /// A zstd frame asks for a larger window (RFC 8878) than
+    /// [`Limits::zstd_window_log`](field@Limits::zstd_window_log) allows, which is the number.
     #[error("zstd frame asks for a window of more than 2^{0} bytes")]
     ZstdWindow(u32),
+    /// A name or a link target is too long.
     #[error("path of {got} bytes, the limit is {limit}")]
-    PathBytes { got: usize, limit: usize },
+    PathBytes {
+        /// Bytes of the longer one of the two.
+        got: usize,
+        /// [`Limits::path_bytes`](field@Limits::path_bytes).
+        limit: usize,
+    },
+    /// A name is too deep.
     #[error("path of {got} components, the limit is {limit}")]
-    PathDepth { got: usize, limit: usize },
+    PathDepth {
+        /// Its components, `.` and empty ones not counted.
+        got: usize,
+        /// [`Limits::path_depth`](field@Limits::path_depth).
+        limit: usize,
+    },
+    /// The xattrs of an entry, or of all global PAX headers together, are too long.
     #[error("{got} bytes of xattrs, the limit is {limit}")]
-    XattrBytes { got: usize, limit: usize },
+    XattrBytes {
+        /// Bytes of all names and values.
+        got: usize,
+        /// [`Limits::xattr_bytes`](field@Limits::xattr_bytes).
+        limit: usize,
+    },
 }

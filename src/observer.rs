@@ -17,6 +17,10 @@ pub trait Observer {
     }
 
     /// Whether to apply this entry; whiteouts and opaque markers are asked about too.
+    ///
+    /// # Errors
+    ///
+    /// What the callback answers ends the unpack, and becomes its errno.
     fn filter(&mut self, _entry: &Entry) -> Result<bool, Errno> {
         Ok(true)
     }
@@ -41,6 +45,7 @@ pub struct Progress {
     pub blob_size: Option<u64>,
     /// Bytes that came out of the decompressor.
     pub layer_bytes: u64,
+    /// Entries so far, as the report counts them.
     pub entries: EntryCounts,
 }
 
@@ -48,7 +53,9 @@ pub struct Progress {
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Warning {
+    /// Why it was left out.
     pub reason: SkipReason,
+    /// The entry's number, counted from 0.
     pub entry: u64,
     /// The entry's name as it stands in the archive.
     pub path: Vec<u8>,

@@ -16,6 +16,7 @@ pub struct Report {
     /// The layer was not applied to its end: the unpack failed or was cancelled, and the root
     /// holds only a part of it.
     pub partial: bool,
+    /// Entries of the archive, by what they are.
     pub entries: EntryCounts,
     /// Whiteout entries read, needed or not.
     pub whiteouts: u64,
@@ -29,6 +30,7 @@ pub struct Report {
     /// Opaque marks that a faulty kernel copied to the upper directory, and that were removed
     /// there; only with [`Options::upper`](crate::Options::upper).
     pub propagated_marks: u64,
+    /// How much was read and written, in bytes.
     pub bytes: Bytes,
     /// How the blob was compressed.
     pub compression: Compression,
@@ -38,6 +40,7 @@ pub struct Report {
     pub diff_id: Option<Digest>,
     /// What was left out, by reason.
     pub skipped: Skips,
+    /// Where the time went.
     pub seconds: StageTimes,
 }
 
@@ -47,14 +50,22 @@ pub struct Report {
 pub struct EntryCounts {
     /// Entries in the archive, whiteouts, markers and skipped ones included.
     pub total: u64,
+    /// Regular files.
     pub files: u64,
+    /// Directories, also those that were there and got an entry's metadata; implied ones are not
+    /// counted.
     pub directories: u64,
+    /// Symlinks.
     pub symlinks: u64,
+    /// Hardlinks.
     pub hardlinks: u64,
+    /// FIFOs.
     pub fifos: u64,
+    /// Block and character devices; those that whiteouts become are not counted.
     pub devices: u64,
 }
 
+/// How much was read and written, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Bytes {
@@ -71,9 +82,12 @@ pub struct Bytes {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Compression {
+    /// Not at all: the blob is the archive. A partial report may say so of any blob.
     #[default]
     None,
+    /// By gzip, in one or more members (RFC 1952).
     Gzip,
+    /// By zstd, in one or more frames (RFC 8878).
     Zstd,
 }
 
@@ -138,11 +152,13 @@ pub struct Skips(BTreeMap<SkipReason, Skipped>);
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Skipped {
+    /// How many, with and without an example.
     pub count: u64,
     /// The first ones, at most [`Skips::EXAMPLES`]: so that a report stays small.
     pub examples: Vec<SkipExample>,
 }
 
+/// One thing that was skipped.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SkipExample {
@@ -172,6 +188,7 @@ impl Skips {
         }
     }
 
+    /// What was skipped for this reason; none if nothing was.
     pub fn get(&self, reason: SkipReason) -> Option<&Skipped> {
         self.0.get(&reason)
     }
@@ -181,10 +198,12 @@ impl Skips {
         self.get(reason).map_or(0, |skipped| skipped.count)
     }
 
+    /// Reasons for which anything was skipped, in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (SkipReason, &Skipped)> {
         self.0.iter().map(|(reason, skipped)| (*reason, skipped))
     }
 
+    /// Whether nothing was skipped.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -37,6 +37,7 @@ pub enum DamageKind {
 }
 
 impl DamageKind {
+    /// Every kind, in the order of their numbers.
     pub const ALL: [DamageKind; 9] = [
         DamageKind::WronglyOpaque,
         DamageKind::Lost,
@@ -69,6 +70,7 @@ impl DamageKind {
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Damage {
+    /// What is wrong.
     pub kind: DamageKind,
     /// The layer's directory, as the caller named it.
     pub directory: PathBuf,

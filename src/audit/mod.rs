@@ -84,8 +84,12 @@ pub struct AuditOptions {
 
 /// Callbacks of one audit. They run on the thread that called it, and only there.
 pub trait AuditObserver {
-    /// Called for each finding, layer by layer. An error ends the audit, before anything is
-    /// repaired.
+    /// Called for each finding, layer by layer.
+    ///
+    /// # Errors
+    ///
+    /// What the callback answers ends the audit, before anything is repaired, and becomes its
+    /// errno.
     fn damage(&mut self, _damage: &Damage) -> Result<(), Errno> {
         Ok(())
     }
@@ -127,6 +131,11 @@ pub fn audit(
 
 /// The same without the layers, of which only suspicion can come: marks that repeat one of a lower
 /// layer. `directories` are topmost first, as in overlay's lowerdir. A repair removes them all.
+///
+/// # Errors
+///
+/// Suspicion is no error. An [`Error`](crate::Error) says that a directory could not be read, that
+/// a callback failed, or that a repair was refused because a mount uses a directory.
 pub fn audit_directories(
     directories: &[PathBuf],
     options: &AuditOptions,

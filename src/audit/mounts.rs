@@ -9,6 +9,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OverlayMount {
+    /// Where it is mounted, from the root directory of this process.
     pub mount_point: PathBuf,
     /// Of a mount that can be written to.
     pub upper: Option<PathBuf>,

@@ -26,6 +26,7 @@ pub struct AuditReport {
 }
 
 impl AuditReport {
+    /// How many findings there were of a kind.
     pub fn count(&self, kind: DamageKind) -> u64 {
         self.damage.get(&kind).copied().unwrap_or(0)
     }

@@ -14,6 +14,7 @@ use crate::errno::Errno;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct OverlayCheck {
+    /// The answer.
     #[serde(flatten)]
     pub verdict: Verdict,
     /// Where the check worked, as the caller named it.
@@ -40,7 +41,10 @@ pub enum Verdict {
     /// It does not.
     NotAffected,
     /// The check cannot tell, for this reason.
-    Unknown { obstacle: Obstacle },
+    Unknown {
+        /// What stands in the way.
+        obstacle: Obstacle,
+    },
 }
 
 /// Why the check cannot tell.
@@ -49,17 +53,29 @@ pub enum Verdict {
 pub enum Obstacle {
     /// Mounting needs CAP_SYS_ADMIN in the namespaces that the caller is in.
     #[error("no privilege: {operation}: {errno}")]
-    NoPrivilege { operation: &'static str, errno: Errno },
+    NoPrivilege {
+        /// The system call that failed.
+        operation: &'static str,
+        /// What the kernel answered.
+        errno: Errno,
+    },
     /// This kernel has no overlayfs, not even as a module that it can load.
     #[error("this kernel has no overlayfs")]
     NoOverlay,
     /// The file system holds no opaque mark, or this caller may not set one.
     #[error("trusted.overlay.opaque: {trusted}; user.overlay.opaque: {user}")]
-    NoXattr { trusted: Errno, user: Errno },
+    NoXattr {
+        /// What the kernel answered to setting `trusted.overlay.opaque`.
+        trusted: Errno,
+        /// What it answered to setting `user.overlay.opaque`.
+        user: Errno,
+    },
     /// Overlayfs refuses this file system or these options.
     #[error("overlay mount refused: {operation}: {errno}{}", Said(message))]
     MountRefused {
+        /// The system call that failed.
         operation: &'static str,
+        /// What the kernel answered.
         errno: Errno,
         /// What the kernel said about it, where it says anything.
         message: Option<String>,
@@ -72,7 +88,12 @@ pub enum Obstacle {
     NotTried,
     /// The check's own directory or thread could not be made, or not be used.
     #[error("{operation}: {errno}")]
-    Directory { operation: &'static str, errno: Errno },
+    Directory {
+        /// The system call that failed, or `starting a thread`.
+        operation: &'static str,
+        /// What the kernel answered.
+        errno: Errno,
+    },
 }
 
 /// The xattr that makes a directory opaque.
@@ -104,7 +125,9 @@ pub enum MountKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Trial {
+    /// What made overlayfs copy the directory up.
     pub copy_up: CopyUp,
+    /// What came of it.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
@@ -136,7 +159,9 @@ pub enum Outcome {
     NoRedirectDir,
     /// It was not copied up, or could not be looked at.
     Failed {
+        /// The system call that failed; `copy up` if the copy could not be opened.
         operation: &'static str,
+        /// What the kernel answered.
         #[serde(serialize_with = "display")]
         errno: Errno,
     },
@@ -196,6 +221,7 @@ impl CopyUp {
 }
 
 impl OpaqueXattr {
+    /// The xattr's name, with its namespace (xattr(7)).
     pub fn name(self) -> &'static str {
         match self {
             OpaqueXattr::Trusted => "trusted.overlay.opaque",

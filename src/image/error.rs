@@ -41,7 +41,12 @@ pub enum ImageError {
     Digest(String, ParseDigestError),
     /// A file has another digest than the one it is named by.
     #[error("{expected} has digest {got}")]
-    Differs { expected: Digest, got: Digest },
+    Differs {
+        /// The one that it is named by.
+        expected: Digest,
+        /// The one that it has.
+        got: Digest,
+    },
     /// Indexes inside of indexes.
     #[error("indexes inside of indexes, more than {DEPTH_MAX} deep")]
     TooDeep,

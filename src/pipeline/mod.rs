@@ -116,7 +116,7 @@ impl<'scope, E: Failure> Pipeline<'scope, E> {
     }
 
     /// The next bytes of the archive; none at the end of the uncompressed stream. Every chunk
-    /// but the last is [`CHUNK`] long.
+    /// but the last is [`CHUNK`](chunk::CHUNK) long.
     ///
     /// After an error there is nothing more to be had: [`abandon`](Pipeline::abandon) it.
     pub(crate) fn next(&mut self) -> Result<Option<Chunk>, E> {

@@ -49,6 +49,7 @@ pub enum FindingKind {
 }
 
 impl FindingKind {
+    /// Every kind, in the order of their numbers.
     pub const ALL: [FindingKind; 14] = [
         FindingKind::Whiteout,
         FindingKind::Opaque,
@@ -100,6 +101,7 @@ impl FindingKind {
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
+    /// What was found.
     pub kind: FindingKind,
     /// The entry, with its name as it stands in the archive. None for a refusal that is about the
     /// whole blob, such as a digest that is not the expected one.
@@ -116,6 +118,7 @@ debug_with_text!(Finding { kind, place, refusal; detail });
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
+    /// What would go wrong, for a program.
     pub kind: ErrorKind,
     /// Positive, as everywhere in Rust.
     pub errno: Errno,

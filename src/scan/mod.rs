@@ -30,7 +30,11 @@ use sender::FindingSender;
 
 /// Callbacks of one scan. All of them run on the thread that called it, and only there.
 pub trait ScanObserver {
-    /// Called for each finding, in the order of the archive. An error ends the scan.
+    /// Called for each finding, in the order of the archive.
+    ///
+    /// # Errors
+    ///
+    /// What the callback answers ends the scan, and becomes its errno.
     fn finding(&mut self, _finding: &Finding) -> Result<(), Errno> {
         Ok(())
     }

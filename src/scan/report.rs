@@ -28,6 +28,7 @@ pub struct ScanReport {
     pub blob_bytes: u64,
     /// Bytes of the uncompressed archive, those after its end marker included.
     pub layer_bytes: u64,
+    /// How the blob is compressed.
     pub compression: Compression,
     /// Digest of the blob, expected or not; none if it was not read to its end.
     pub blob_digest: Option<Digest>,
@@ -47,6 +48,7 @@ impl Findings {
         *self.0.entry(kind).or_default() += 1;
     }
 
+    /// How many findings there were of a kind.
     pub fn count(&self, kind: FindingKind) -> u64 {
         self.0.get(&kind).copied().unwrap_or(0)
     }
@@ -56,6 +58,7 @@ impl Findings {
         self.0.iter().map(|(kind, count)| (*kind, *count))
     }
 
+    /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

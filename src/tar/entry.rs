@@ -10,19 +10,27 @@ use crate::escape::{Escaped, debug_with_text};
 #[repr(u32)]
 #[non_exhaustive]
 pub enum Kind {
+    /// A regular file, also a sparse or a contiguous one.
     #[default]
     File = 1,
+    /// A directory, also one that an old tar wrote as an empty file whose name ends with a slash.
     Directory = 2,
+    /// A symbolic link (symlink(7)).
     Symlink = 3,
+    /// One more name of what an earlier entry or a lower layer has (link(2)).
     Hardlink = 4,
+    /// A named pipe (fifo(7)).
     Fifo = 5,
+    /// A character device (mknod(2)).
     CharDevice = 6,
+    /// A block device (mknod(2)).
     BlockDevice = 7,
 }
 
 /// A time before or after 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Time {
+    /// Whole seconds since the start of 1970 in UTC, negative before it.
     pub seconds: i64,
     /// 0 to 999,999,999, counted forward from `seconds` also where that is negative.
     pub nanoseconds: u32,
@@ -31,7 +39,9 @@ pub struct Time {
 /// A part of a sparse file that has data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Segment {
+    /// Where it starts in the file, in bytes.
     pub offset: u64,
+    /// Its bytes, at least one.
     pub length: u64,
 }
 
@@ -43,14 +53,19 @@ pub struct Entry {
     pub index: u64,
     /// Where the first header of this entry starts, in bytes of the archive.
     pub offset: u64,
+    /// The name with all directories in it, never empty.
     pub name: Vec<u8>,
+    /// What the entry is.
     pub kind: Kind,
     /// Target of a symlink or hardlink.
     pub link: Vec<u8>,
     /// Permission bits, setuid, setgid and sticky: 0 to 0o7777.
     pub mode: u32,
+    /// The owner's number, 0 to 4,294,967,294; names of owners are not read.
     pub uid: u32,
+    /// The group's number, 0 to 4,294,967,294.
     pub gid: u32,
+    /// When the content was last modified; in whole seconds unless a PAX record tells more.
     pub mtime: Time,
     /// Only where the archive has one.
     pub atime: Option<Time>,

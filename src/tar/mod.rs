@@ -93,6 +93,7 @@ pub enum Event<'i> {
     Data {
         /// Where it belongs in the file.
         at: u64,
+        /// The content itself.
         bytes: &'i [u8],
     },
     /// No more data for this entry.
@@ -102,6 +103,7 @@ pub enum Event<'i> {
 }
 
 impl Parser {
+    /// At the start of an archive. Of the limits, those on compression do not matter here.
     pub fn new(limits: &Limits) -> Parser {
         Parser {
             limits: *limits,
@@ -125,6 +127,10 @@ impl Parser {
     ///
     /// To be called with what is left of the input, also when that is nothing, until it returns
     /// [`Event::More`]. A parser that failed fails from then on.
+    ///
+    /// # Errors
+    ///
+    /// The archive is malformed, or exceeds a limit.
     pub fn step<'i>(&mut self, input: &'i [u8]) -> Result<(usize, Event<'i>), ParseError> {
         let mut rest = input;
         match self.advance(&mut rest) {
@@ -154,6 +160,10 @@ impl Parser {
 
     /// The input has ended. Fails if the archive has not: also between two entries, since only
     /// the end marker tells a whole archive from a cut one. An empty archive is accepted.
+    ///
+    /// # Errors
+    ///
+    /// [`TarError::Truncated`], or what [`Parser::step`] failed with before.
     pub fn finish(&self) -> Result<(), ParseError> {
         match &self.state {
             State::Over => Ok(()),

@@ -45,6 +45,10 @@ pub fn unpack(source: Source<'_>, root: impl AsRef<Path>, options: &Options) -> 
 }
 
 /// The same, with callbacks. They run on the calling thread.
+///
+/// # Errors
+///
+/// As for [`unpack`](unpack()), and what [`Observer::filter`] answers.
 pub fn unpack_with(
     source: Source<'_>,
     root: impl AsRef<Path>,

@@ -20,6 +20,10 @@ const BUFFER: usize = 256 << 10;
 
 /// A blob's archive, piece by piece, without any digest. Not of a read callback: nobody here would
 /// answer its calls.
+///
+/// # Errors
+///
+/// The blob could not be read or decompressed.
 pub fn inflate(source: Source<'_>, mut piece: impl FnMut(&[u8])) -> Result<()> {
     let (input, _) = source.open(None)?;
     let window = Options::default().limits.zstd_window_log;
@@ -41,6 +45,10 @@ pub fn hash(archive: &[u8]) -> Digest {
 }
 
 /// Calls `each` with every event of a plain archive.
+///
+/// # Errors
+///
+/// The archive is malformed or exceeds a limit, or `each` failed.
 pub fn parse(archive: &[u8], mut each: impl FnMut(&Entry, Event<'_>) -> Result<()>) -> Result<()> {
     let mut parser = Parser::new(&Options::default().limits);
     for mut rest in archive.chunks(BUFFER) {
@@ -58,6 +66,10 @@ pub fn parse(archive: &[u8], mut each: impl FnMut(&Entry, Event<'_>) -> Result<(
 }
 
 /// The directories that entries of the archive lie in.
+///
+/// # Errors
+///
+/// The archive is malformed or exceeds a limit.
 pub fn parents(archive: &[u8]) -> Result<BTreeSet<Vec<u8>>> {
     let mut parents = BTreeSet::new();
     parse(archive, |entry, event| {
@@ -72,6 +84,10 @@ pub fn parents(archive: &[u8]) -> Result<BTreeSet<Vec<u8>>> {
 }
 
 /// Walks to each of the directories in an unpacked layer, and tells how many are there.
+///
+/// # Errors
+///
+/// The root or a directory cannot be opened.
 pub fn resolve(root: &Path, parents: &BTreeSet<Vec<u8>>) -> Result<usize> {
     let mut resolver = Resolver::new(unpack::open_root(root)?, &Options::default())?;
     resolver.adopt_root().map_err(|errno| Error::from(Cause::Filter(Errno::of(errno))))?;
@@ -85,6 +101,10 @@ pub fn resolve(root: &Path, parents: &BTreeSet<Vec<u8>>) -> Result<usize> {
 }
 
 /// Makes the archive's tree: parsing, resolving and all system calls, without a digest.
+///
+/// # Errors
+///
+/// As for an unpack of it.
 pub fn create(archive: &[u8], root: &Path) -> Result<()> {
     let options = Options::default();
     let make = || {
