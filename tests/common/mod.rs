@@ -4,6 +4,7 @@
 
 pub mod agree;
 pub mod archive;
+pub mod calls;
 pub mod cases;
 pub mod child;
 pub mod memory;
@@ -12,4 +13,5 @@ pub mod overlay;
 pub mod random;
 pub mod runner;
 pub mod seccomp;
+pub mod trap;
 pub mod tree;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::common::overlay;
+use crate::common::{overlay, trap};
 
 /// Owners, devices and mounts are root's.
 pub fn root() -> bool {
@@ -13,6 +13,11 @@ pub fn root() -> bool {
 /// Mounts of overlayfs, which root has on most machines but not in every container.
 pub fn overlay() -> bool {
     root() && demand("overlay mounts", overlay::works())
+}
+
+/// System calls that a test answers: Linux 5.9, and no other listener above this process.
+pub fn trap() -> bool {
+    root() && demand("seccomp user notification", trap::works())
 }
 
 /// A program on the path.
