@@ -29,6 +29,7 @@ int main(void) {
   LIMITED("plain.tar.gz", limit_path_depth, 2, 3, "path of 3 components");
   LIMITED("plain.tar.gz", limit_path_bytes, 11, 12, "path of 12 bytes");
   LIMITED("plain.tar.gz", limit_xattr_bytes, 10, 1000, "bytes of xattrs");
+  LIMITED("plain.tar.gz", limit_memory, 512, 1 << 20, "bytes of memory");
   LIMITED("plain.tar.zst", limit_zstd_window_log, 10, 31, "window");
 #undef LIMITED
   return 0;

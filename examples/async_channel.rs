@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use ocilayer::{Errno, Options, Report, Source, unpack};
 use tokio::io::AsyncReadExt;
@@ -18,7 +19,17 @@ const PIECE: usize = 256 << 10;
 type Piece = Result<Vec<u8>, Errno>;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("async_channel: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let (Some(layer), Some(root)) = (arguments.next(), arguments.next()) else {
         return Err("usage: async_channel LAYER ROOT".into());

@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use ocilayer::{Cancel, ErrorKind, Options, Report, Source, unpack};
@@ -29,7 +30,17 @@ async fn unpack_async(layer: PathBuf, root: PathBuf) -> Result<Report, Box<dyn E
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("async_unpack: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let (layer, root, seconds) = match &arguments[..] {
         [layer, root] => (layer, root, 60.0),

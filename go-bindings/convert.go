@@ -99,6 +99,7 @@ func (c *call) nativeOptions() *C.ocilayer_options {
 	to.limit_path_bytes = C.uint64_t(from.limits.PathBytes)
 	to.limit_path_depth = C.uint64_t(from.limits.PathDepth)
 	to.limit_xattr_bytes = C.uint64_t(from.limits.XattrBytes)
+	to.limit_memory = C.uint64_t(from.limits.Memory)
 	to.limit_zstd_window_log = C.uint64_t(from.limits.ZstdWindowLog)
 	C.ocilayer_go_callbacks(to, C.uintptr_t(c.handle),
 		from.filter != nil, from.progress != nil, from.warning != nil)

@@ -81,6 +81,9 @@ type Limits struct {
 	PathDepth uint64
 	// XattrBytes of all names and values of one entry.
 	XattrBytes uint64
+	// Memory is the number of bytes for what has to be remembered of the layer until its end, its
+	// directories above all: some 500 for each.
+	Memory uint64
 	// ZstdWindowLog is the window that a zstd frame may ask for, as a power of two: 10 to 31.
 	ZstdWindowLog uint64
 }

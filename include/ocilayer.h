@@ -719,6 +719,11 @@ typedef struct ocilayer_options {
    * counted by ocilayer_report_propagated_marks. NULL to leave them.
    */
   const char *upper;
+  /**
+   * Bytes of memory for what has to be remembered of the layer until its end, its directories
+   * above all: some 500 for each.
+   */
+  uint64_t limit_memory;
 } ocilayer_options;
 
 /**

@@ -170,6 +170,7 @@ impl From<JobCause> for Cause {
     fn from(cause: JobCause) -> Cause {
         match cause {
             JobCause::Options(error) => error.into(),
+            JobCause::Limit(error) => error.into(),
             JobCause::Layer(error) => error.into(),
             JobCause::Resolve(error) => error.into(),
             JobCause::Apply(error) => error.into(),

@@ -23,6 +23,9 @@ pub struct Limits {
     pub path_depth: usize,
     /// Bytes of all xattr names and values of one entry.
     pub xattr_bytes: usize,
+    /// Bytes of memory for what has to be remembered of the layer until its end, its directories above
+    /// all: some 500 for each, and the bytes of its name.
+    pub memory: u64,
     /// Bytes of decompression window that a zstd frame may ask for, as a power of two.
     pub zstd_window_log: u32,
 }
@@ -41,6 +44,8 @@ impl Limits {
         path_depth: usize;
         /// Sets [`xattr_bytes`](field@Limits::xattr_bytes).
         xattr_bytes: usize;
+        /// Sets [`memory`](field@Limits::memory).
+        memory: u64;
         /// Sets [`zstd_window_log`](field@Limits::zstd_window_log).
         zstd_window_log: u32;
     }
@@ -61,6 +66,8 @@ impl Default for Limits {
             path_bytes: 4_096,
             path_depth: 512,
             xattr_bytes: 1 << 20,
+            // Two million directories; the largest images have some ten thousand.
+            memory: 1 << 30,
             // RFC 8878 asks decoders for 8 MiB; `zstd --ultra -22` and `--long` write 128 MiB.
             zstd_window_log: 27,
         }
@@ -86,6 +93,10 @@ pub enum LimitExceeded {
     /// [`Limits::zstd_window_log`](field@Limits::zstd_window_log) allows, which is the number.
     #[error("zstd frame asks for a window of more than 2^{0} bytes")]
     ZstdWindow(u32),
+    /// What has to be remembered of the layer takes more than
+    /// [`Limits::memory`](field@Limits::memory), which is the number, in bytes.
+    #[error("more than {0} bytes of memory for the layer's directories and links")]
+    Memory(u64),
     /// A name or a link target is too long.
     #[error("path of {got} bytes, the limit is {limit}")]
     PathBytes {

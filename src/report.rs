@@ -73,7 +73,7 @@ pub struct Bytes {
     pub blob: u64,
     /// The uncompressed archive, bytes after its end marker included.
     pub layer: u64,
-    /// Contents of regular files as written, holes not counted.
+    /// Contents of regular files as written, those copied up included, holes not counted.
     pub files: u64,
 }
 

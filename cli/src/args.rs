@@ -300,6 +300,10 @@ pub struct Limits {
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub max_xattr_bytes: Option<u64>,
 
+    /// Memory for what is remembered of the layer, its directories above all.
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub max_memory: Option<u64>,
+
     /// Memory that a zstd stream may ask for, as a power of two: 10 to 31.
     #[arg(long, value_name = "LOG2", value_parser = clap::value_parser!(u32).range(10..=31))]
     pub max_zstd_window: Option<u32>,

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
             match text.strip_prefix("error: ") {
                 Some(message) => complain(message.trim_end()),
                 // No arguments at all: clap answers with the help.
-                None => eprint!("{text}"),
+                None => say(&text),
             }
             Exit::Usage
         }
@@ -61,7 +61,12 @@ fn main() -> ExitCode {
 
 /// Every message to people has the command's name before it.
 fn complain(message: impl std::fmt::Display) {
-    eprintln!("ocilayer: {message}");
+    say(&format!("ocilayer: {message}\n"));
+}
+
+/// Nobody may read standard error: that is no reason to stop, and none to panic as `eprint!` does.
+fn say(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 fn print_help(answer: &clap::Error) -> Exit {

@@ -166,6 +166,7 @@ pub fn limits(wanted: &args::Limits) -> Result<Limits, Refusal> {
         .path_bytes(wanted.max_path_bytes.unwrap_or(default.path_bytes))
         .path_depth(wanted.max_path_depth.unwrap_or(default.path_depth))
         .xattr_bytes(xattr_bytes)
+        .memory(wanted.max_memory.unwrap_or(default.memory))
         .zstd_window_log(wanted.max_zstd_window.unwrap_or(default.zstd_window_log)))
 }
 

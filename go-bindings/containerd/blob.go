@@ -5,12 +5,14 @@ package containerd
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/diff"
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -24,6 +26,10 @@ const remoteChunk = 1 << 20
 // open gives the blob as ocilayer takes it: tar, or tar in gzip or zstd. What has another media
 // type, such as an encrypted layer, goes through containerd's stream processors until it is that.
 func (a *applier) open(ctx context.Context, desc ocispec.Descriptor, config *diff.ApplyConfig) (_ *layer, err error) {
+	// Methods of a malformed digest panic. An algorithm that is only unknown here is the provider's business.
+	if err := desc.Digest.Validate(); err != nil && !errors.Is(err, digest.ErrDigestUnsupported) {
+		return nil, fmt.Errorf("layer %q: %w: %w", desc.Digest, err, errdefs.ErrInvalidArgument)
+	}
 	// Asked first also where the blob has a file: the provider knows who may read it.
 	ra, err := a.provider.ReaderAt(ctx, desc)
 	if err != nil {

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Mode as Permissions, OFlags, SeekFrom, Stat, chmod, chownat};
-use rustix::fs::{copy_file_range, ftruncate, futimens, mknodat, openat, readlinkat, seek};
+use rustix::fs::{copy_file_range, fstat, ftruncate, futimens, mknodat, openat, readlinkat, seek};
 use rustix::fs::{symlinkat, utimensat};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
@@ -12,10 +12,15 @@ use super::attributes::{Owner, open_special, set_mode, set_owner};
 use super::error::{ApplyError, Failing, JobCause};
 use super::job::Job;
 use super::xattr;
-use crate::resolve::{Component, DirId, SafeParent, times_of};
+use crate::cancel::Cancel;
+use crate::pipeline::PipelineError;
+use crate::resolve::{Component, DirId, SafeParent, is, times_of};
 
 /// Where copy_file_range(2) does not reach, between two file systems for one.
 const COPY_BUFFER: usize = 1 << 17;
+
+/// Bytes between two looks at the cancel token.
+const COPY_PIECE: usize = 16 << 20;
 
 impl Job<'_> {
     pub(super) fn copy_up(
@@ -29,33 +34,51 @@ impl Job<'_> {
         let from = self.resolver.fd(dir, layer)?;
         let at = self.resolver.parent(dir)?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => copy_file(from.as_fd(), &at, name, stat)?,
+            FileType::RegularFile => self.copy_file(from.as_fd(), &at, dir, name)?,
             kind => copy_special(from.as_fd(), &at, name, stat, kind)?,
         }
         self.resolver.tree.claim(dir, name.as_bytes());
         self.counts.copied_up += 1;
         Ok(())
     }
-}
 
-fn copy_file(
-    from: BorrowedFd<'_>,
-    at: &SafeParent,
-    name: Component<'_>,
-    stat: &Stat,
-) -> Result<(), ApplyError> {
-    let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let source = retry_on_intr(|| openat(from, name.as_bytes(), read, Permissions::empty()))
-        .failing("openat of a lower file")?;
-    let create =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let private = Permissions::RUSR | Permissions::WUSR;
-    let copy = retry_on_intr(|| openat(at, name.as_bytes(), create, private)).failing("openat")?;
-    copy_data(&source, &copy, stat.st_size as u64).failing("copy of a lower file")?;
-    set_owner(copy.as_fd(), Owner { uid: stat.st_uid, gid: stat.st_gid })?;
-    copy_xattrs(&source, |name, value| xattr::set(copy.as_fd(), name, value))?;
-    set_mode(copy.as_fd(), stat.st_mode & 0o7777)?;
-    futimens(&copy, &times_of(stat)).failing("futimens")
+    fn copy_file(
+        &mut self,
+        from: BorrowedFd<'_>,
+        at: &SafeParent,
+        dir: DirId,
+        name: Component<'_>,
+    ) -> Result<(), JobCause> {
+        // Not blocking: somebody may have put a FIFO in its place since it was looked at.
+        let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let source = retry_on_intr(|| openat(from, name.as_bytes(), read, Permissions::empty()))
+            .failing("openat of a lower file")?;
+        let stat = fstat(&source).failing("fstat of a lower file")?;
+        if !is(&stat, FileType::RegularFile) {
+            return Err(ApplyError::new("openat of a lower file", Errno::BUSY).into());
+        }
+        self.count_logical(stat.st_size as u64)?;
+        let create =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let private = Permissions::RUSR | Permissions::WUSR;
+        let to =
+            retry_on_intr(|| openat(at, name.as_bytes(), create, private)).failing("openat")?;
+        let path = self.path(dir, name);
+        let mut copy =
+            Copy { from: &source, to: &to, cancel: self.options.cancel.as_ref(), bytes: 0 };
+        let copied = copy.data(stat.st_size as u64);
+        self.counts.file_bytes += copy.bytes;
+        match copied {
+            Err(Errno::CANCELED) => return Err(PipelineError::Cancelled.into()),
+            copied => copied.failing("copy of a lower file")?,
+        }
+        set_owner(to.as_fd(), Owner { uid: stat.st_uid, gid: stat.st_gid })?;
+        for name in copy_xattrs(&source, |name, value| xattr::set(to.as_fd(), name, value))? {
+            self.skip_inherited(path.clone(), &name);
+        }
+        set_mode(to.as_fd(), stat.st_mode & 0o7777)?;
+        Ok(futimens(&to, &times_of(&stat)).failing("futimens")?)
+    }
 }
 
 fn copy_special(
@@ -83,11 +106,13 @@ fn copy_special(
     utimensat(at, name.as_bytes(), &times_of(stat), here).failing("utimensat")
 }
 
-/// All of them, as the kernel's copy-up does, but for overlayfs's own.
+/// All of them, as the kernel's copy-up does, but for overlayfs's own. Returns those that are not
+/// supported here.
 fn copy_xattrs(
     from: &OwnedFd,
     set: impl Fn(&[u8], &[u8]) -> Result<(), Errno>,
-) -> Result<(), ApplyError> {
+) -> Result<Vec<Vec<u8>>, ApplyError> {
+    let mut unsupported = Vec::new();
     for name in xattr::list(from).failing("flistxattr")? {
         if name.ends_with(b".overlay.metacopy") {
             // Its data is elsewhere, at a place that only the mount which wrote it knows.
@@ -98,63 +123,90 @@ fn copy_xattrs(
         }
         if let Some(value) = xattr::get(from, &name).failing("fgetxattr")? {
             match set(&name, &value) {
-                Err(Errno::OPNOTSUPP) => {}
+                Err(Errno::OPNOTSUPP) => unsupported.push(name),
                 result => result.failing("fsetxattr")?,
             }
         }
     }
-    Ok(())
+    Ok(unsupported)
 }
 
-/// Copies what has data and leaves the holes.
-fn copy_data(from: &OwnedFd, to: &OwnedFd, size: u64) -> Result<(), Errno> {
-    ftruncate(to, size)?;
-    let mut at = 0;
-    while at < size {
-        let (start, end) = match seek(from, SeekFrom::Data(at)) {
-            Ok(start) => (start, seek(from, SeekFrom::Hole(start))?),
-            // A hole up to the end.
-            Err(Errno::NXIO) => return Ok(()),
-            // No such seek here: all of it is data.
-            Err(Errno::INVAL) => (at, size),
-            Err(errno) => return Err(errno),
-        };
-        copy_range(from, to, start, end.min(size))?;
-        at = end;
+/// A file's data on its way from one descriptor to another.
+struct Copy<'c> {
+    from: &'c OwnedFd,
+    to: &'c OwnedFd,
+    cancel: Option<&'c Cancel>,
+    /// Copied so far.
+    bytes: u64,
+}
+
+impl Copy<'_> {
+    /// Copies what has data and leaves the holes.
+    fn data(&mut self, size: u64) -> Result<(), Errno> {
+        ftruncate(self.to, size)?;
+        let mut at = 0;
+        while at < size {
+            let (start, end) = match seek(self.from, SeekFrom::Data(at)) {
+                Ok(start) => (start, seek(self.from, SeekFrom::Hole(start))?),
+                // A hole up to the end.
+                Err(Errno::NXIO) => return Ok(()),
+                // No such seek here: all of it is data.
+                Err(Errno::INVAL) => (at, size),
+                Err(errno) => return Err(errno),
+            };
+            self.range(start, end.min(size))?;
+            at = end;
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-fn copy_range(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<(), Errno> {
-    let (mut read_at, mut write_at) = (start, start);
-    while read_at < end {
-        let left = usize::try_from(end - read_at).unwrap_or(usize::MAX);
-        match copy_file_range(from, Some(&mut read_at), to, Some(&mut write_at), left) {
-            Ok(0) => return Err(Errno::IO),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => {
-                return copy_by_hand(from, to, read_at, end);
+    fn range(&mut self, start: u64, end: u64) -> Result<(), Errno> {
+        let (mut read_at, mut write_at) = (start, start);
+        while read_at < end {
+            self.check()?;
+            let left = piece(end - read_at);
+            let (from, to) = (Some(&mut read_at), Some(&mut write_at));
+            match copy_file_range(self.from, from, self.to, to, left) {
+                Ok(0) => return Err(Errno::IO),
+                Ok(copied) => self.bytes += copied as u64,
+                Err(Errno::INTR) => {}
+                Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => {
+                    return self.by_hand(read_at, end);
+                }
+                Err(errno) => return Err(errno),
             }
-            Err(errno) => return Err(errno),
+        }
+        Ok(())
+    }
+
+    fn by_hand(&mut self, mut at: u64, end: u64) -> Result<(), Errno> {
+        let mut buffer = vec![0; COPY_BUFFER];
+        while at < end {
+            self.check()?;
+            let want = buffer.len().min(piece(end - at));
+            let got = retry_on_intr(|| pread(self.from, &mut buffer[..want], at))?;
+            if got == 0 {
+                return Err(Errno::IO);
+            }
+            let mut written = 0;
+            while written < got {
+                let rest = &buffer[written..got];
+                written += retry_on_intr(|| pwrite(self.to, rest, at + written as u64))?;
+            }
+            at += got as u64;
+            self.bytes += got as u64;
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Errno> {
+        match self.cancel.is_some_and(Cancel::is_cancelled) {
+            true => Err(Errno::CANCELED),
+            false => Ok(()),
         }
     }
-    Ok(())
 }
 
-fn copy_by_hand(from: &OwnedFd, to: &OwnedFd, mut at: u64, end: u64) -> Result<(), Errno> {
-    let mut buffer = vec![0; COPY_BUFFER];
-    while at < end {
-        let want = buffer.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
-        let got = retry_on_intr(|| pread(from, &mut buffer[..want], at))?;
-        if got == 0 {
-            return Err(Errno::IO);
-        }
-        let mut written = 0;
-        while written < got {
-            let rest = &buffer[written..got];
-            written += retry_on_intr(|| pwrite(to, rest, at + written as u64))?;
-        }
-        at += got as u64;
-    }
-    Ok(())
+fn piece(left: u64) -> usize {
+    usize::try_from(left).unwrap_or(usize::MAX).min(COPY_PIECE)
 }

@@ -4,7 +4,9 @@
 use rustix::io::Errno as SysErrno;
 
 use crate::errno::Errno;
+use crate::escape::Escaped;
 use crate::layer::LayerError;
+use crate::limits::LimitExceeded;
 use crate::options::OptionsError;
 use crate::pipeline::{PipelineError, SourceError};
 use crate::resolve::ResolveError;
@@ -27,6 +29,12 @@ impl ApplyError {
 
     pub(crate) fn about(operation: &'static str, what: &str, errno: SysErrno) -> ApplyError {
         ApplyError { operation, detail: format!(" {what}"), errno: Errno::of(errno) }
+    }
+
+    /// The same, about a directory that no entry stands for any more.
+    pub(super) fn of_directory(mut self, path: &[u8]) -> ApplyError {
+        self.detail += &format!(" of directory {}", Escaped(path));
+        self
     }
 
     pub(crate) fn errno(&self) -> Errno {
@@ -65,6 +73,8 @@ pub(super) type Result<T, E = JobError> = std::result::Result<T, E>;
 pub(crate) enum JobCause {
     #[error(transparent)]
     Options(#[from] OptionsError),
+    #[error(transparent)]
+    Limit(#[from] LimitExceeded),
     #[error(transparent)]
     Layer(#[from] LayerError),
     #[error(transparent)]

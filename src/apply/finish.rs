@@ -4,7 +4,7 @@
 use std::os::fd::AsFd;
 
 use rustix::fs::{AtFlags, fsync, futimens, syncfs, utimensat};
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::attributes::set_mode;
 use super::error::{Failing, JobCause, Result};
@@ -21,7 +21,12 @@ impl Job<'_> {
         let mut stack = vec![(DirId::ROOT, false)];
         while let Some((dir, children_done)) = stack.pop() {
             if children_done {
-                self.finish_dir(dir)?;
+                self.finish_dir(dir).map_err(|cause| match cause {
+                    JobCause::Apply(error) => {
+                        error.of_directory(&self.resolver.tree.path(dir)).into()
+                    }
+                    cause => cause,
+                })?;
             } else if self.resolver.tree.dir(dir).in_root {
                 stack.push((dir, true));
                 let children = self.resolver.tree.children(dir);
@@ -55,7 +60,12 @@ impl Job<'_> {
         }
         let fd = self.resolver.parent(dir)?;
         if let Some(acl) = pending.default_acl {
-            xattr::set(fd.as_fd(), DEFAULT_ACL, &acl).failing("fsetxattr of a default ACL")?;
+            match xattr::set(fd.as_fd(), DEFAULT_ACL, &acl) {
+                Err(Errno::OPNOTSUPP) => {
+                    self.skip_inherited(self.resolver.tree.path(dir), DEFAULT_ACL);
+                }
+                result => result.failing("fsetxattr of a default ACL")?,
+            }
         }
         if let Some(mode) = pending.mode {
             set_mode(fd.as_fd(), mode)?;

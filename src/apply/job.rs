@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One layer on its way into one root: what becomes of each entry.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Dir, FileType, ioctl_getflags};
 use rustix::io::Errno;
 
-use crate::layer::{self, Action, Names};
+use crate::layer::{self, Action, LinkedLowers, Names};
+use crate::limits::LimitExceeded;
 use crate::observer::Warning;
 use crate::options::{Lowers, Options};
-use crate::pipeline::{Chunk, Workers};
+use crate::pipeline::{Chunk, PipelineError, Workers};
 use crate::report::{EntryCounts, SkipReason, Skips};
 use crate::resolve::{Component, DirId, Resolver, SafeParent, View, is, is_whiteout, stat_child};
 use crate::tar::{Entry, Kind};
 
 use super::attributes::Owner;
 use super::error::{ApplyError, Failing, JobCause, JobError, Result};
-use super::linked_lowers::LinkedLower;
 use super::open_file::CurrentFile;
 use super::plan::Plan;
-use super::remove;
+use super::{remove, xattr};
 
 /// What one unpack has done so far.
 #[derive(Debug, Default)]
@@ -46,10 +47,12 @@ pub(crate) struct Job<'j> {
     pub(super) file: Option<CurrentFile>,
     /// Files that others make; none where there is nobody else.
     pub(super) plan: Option<Plan>,
-    pub(super) linked_lowers: Vec<LinkedLower>,
+    pub(super) linked_lowers: LinkedLowers,
     pub(super) names: Names,
     /// xattr namespaces that this file system does not support, each warned of once.
-    pub(super) unsupported: Vec<Vec<u8>>,
+    pub(super) unsupported: BTreeSet<&'static str>,
+    /// Logical size of all files of this layer, those that were copied up included.
+    logical_bytes: u64,
     pub(super) warn: &'j mut dyn FnMut(Warning),
     pub(crate) counts: Counts,
 }
@@ -77,9 +80,10 @@ impl<'j> Job<'j> {
             private_umask,
             file: None,
             plan: workers.map(Plan::new),
-            linked_lowers: Vec::new(),
+            linked_lowers: LinkedLowers::default(),
             names: Names::default(),
-            unsupported: Vec::new(),
+            unsupported: BTreeSet::new(),
+            logical_bytes: 0,
             warn,
             counts: Counts::default(),
         };
@@ -131,7 +135,8 @@ impl<'j> Job<'j> {
             Action::Make { parent, name } => self.wait_if_planned(parent, name)?,
             _ => self.finish_planned()?,
         }
-        let acted = match action {
+        self.count_logical(entry.size)?;
+        let acted: Result<(), JobCause> = match action {
             Action::Root => self.describe_root(entry),
             Action::Make { parent, name } => self.make(entry, parent, name),
             Action::Link { parent, name, target } => self.link(parent, name, target),
@@ -142,7 +147,27 @@ impl<'j> Job<'j> {
                 Ok(())
             }
         };
-        Ok(acted?)
+        acted?;
+        self.check_memory()?;
+        Ok(())
+    }
+
+    /// A file of this size is about to be made.
+    pub(super) fn count_logical(&mut self, size: u64) -> Result<(), LimitExceeded> {
+        self.logical_bytes = self.logical_bytes.saturating_add(size);
+        match self.logical_bytes > self.options.limits.bytes {
+            true => Err(LimitExceeded::Bytes(self.options.limits.bytes)),
+            false => Ok(()),
+        }
+    }
+
+    /// What is remembered of the layer grows with its entries: not past the limit.
+    fn check_memory(&self) -> Result<(), LimitExceeded> {
+        let limit = self.options.limits.memory;
+        match self.resolver.tree.bytes() + self.linked_lowers.bytes() > limit {
+            true => Err(LimitExceeded::Memory(limit)),
+            false => Ok(()),
+        }
     }
 
     fn make(&mut self, entry: &Entry, parent: &[u8], name: Component<'_>) -> Result<(), JobCause> {
@@ -215,14 +240,22 @@ impl<'j> Job<'j> {
     pub(super) fn clear(&mut self, dir: DirId, name: Component<'_>) -> Result<(), JobCause> {
         self.bring_into_upper(dir)?;
         let parent = self.resolver.parent(dir)?;
-        self.replace_linked_lower(dir, name);
+        self.linked_lowers.replace(self.resolver.tree.hash(dir, name.as_bytes()));
         self.resolver.forget(dir, name);
         let node = self.resolver.tree.dir_mut(dir);
         node.pending.touched = true;
         self.resolver.tree.disclaim(dir, name.as_bytes());
-        match remove::remove(&parent, name) {
-            Err(Errno::NOENT) => Ok(()),
-            result => Ok(result.failing("unlinkat")?),
+        self.remove(&parent, name)
+    }
+
+    /// Removes a name on disk, if it is there.
+    pub(super) fn remove(&self, at: &SafeParent, name: Component<'_>) -> Result<(), JobCause> {
+        match remove::remove(at, name, self.options.cancel.as_ref()) {
+            Ok(()) => Ok(()),
+            Err(Errno::CANCELED) => Err(PipelineError::Cancelled.into()),
+            // Unless it says so of something else.
+            Err(Errno::NOENT) if remove::is_absent(at, name) => Ok(()),
+            Err(errno) => Err(ApplyError::new("unlinkat", errno).into()),
         }
     }
 
@@ -244,14 +277,23 @@ impl<'j> Job<'j> {
     pub(super) fn skip(&mut self, entry: &Entry, reason: SkipReason, detail: &[u8]) {
         self.counts.skipped.add(reason, &entry.name, detail);
         if reason == SkipReason::XattrUnsupported {
-            let namespace = detail.split(|byte| *byte == b'.').next().unwrap_or_default();
-            if self.unsupported.iter().any(|known| known == namespace) {
+            if !self.unsupported.insert(xattr::namespace(detail)) {
                 return;
             }
-            self.unsupported.push(namespace.to_vec());
         }
         let (path, detail) = (entry.name.clone(), detail.to_vec());
         (self.warn)(Warning { reason, entry: entry.index, path, detail });
+    }
+
+    /// The same for something that was taken from a lower layer; the path is below the root.
+    pub(super) fn skip_inherited(&mut self, path: Vec<u8>, xattr: &[u8]) {
+        let reason = SkipReason::XattrUnsupported;
+        self.counts.skipped.add(reason, &path, xattr);
+        if self.unsupported.insert(xattr::namespace(xattr)) {
+            // The entry that is being applied now.
+            let entry = self.counts.entries.total.saturating_sub(1);
+            (self.warn)(Warning { reason, entry, path, detail: xattr.to_vec() });
+        }
     }
 
     /// The path of a name below the root, for messages and for comparing.

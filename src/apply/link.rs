@@ -7,9 +7,8 @@ use rustix::fs::{AtFlags, linkat, symlinkat};
 
 use super::error::JobCause;
 use super::job::{InRoot, Job};
-use super::linked_lowers::LinkedLower;
 use crate::layer::{LayerError, LinkTarget, Parents, joined};
-use crate::resolve::{Component, DirId, SafeParent, SeenBelow, stat_child};
+use crate::resolve::{Component, DirId, PathHash, SafeParent, SeenBelow, stat_child};
 use crate::tar::Entry;
 
 impl Job<'_> {
@@ -59,6 +58,7 @@ impl Job<'_> {
         let Some(dir) = self.find_dir(parent)? else {
             return refused(LinkTarget::absent(self.knows_parents(DirId::ROOT)?));
         };
+        self.check_depth(dir)?;
         match self.in_root(dir, name)? {
             InRoot::Dir => return refused(LinkTarget::Directory),
             InRoot::Whiteout => return refused(LinkTarget::Nothing),
@@ -84,36 +84,22 @@ impl Job<'_> {
         }
     }
 
-    /// A whiteout of `path`, or of all below it, contradicts a hardlink to a lower file there,
+    /// A whiteout of a name, or of all below it, contradicts a hardlink to a lower file there,
     /// whichever of the two came first in the archive.
-    pub(super) fn refuse_whiteout_of_link_target(&self, path: &[u8]) -> Result<(), LayerError> {
-        let within = |linked: &&LinkedLower| match linked.path.strip_prefix(path) {
-            Some(rest) => path.is_empty() || rest.is_empty() || rest.starts_with(b"/"),
-            None => false,
-        };
-        match self.linked_lowers.iter().find(within) {
-            Some(linked) => Err(LayerError::LinkTargetWhitedOut(linked.path.clone())),
-            None => Ok(()),
+    pub(super) fn refuse_whiteout_of_link_target(
+        &self,
+        path: PathHash,
+        name: impl FnOnce() -> Vec<u8>,
+    ) -> Result<(), LayerError> {
+        match self.linked_lowers.contradict(path) {
+            true => Err(LayerError::LinkTargetWhitedOut(name())),
+            false => Ok(()),
         }
     }
 
     fn note_linked_lower(&mut self, dir: DirId, name: Component<'_>) {
-        let path = self.path(dir, name);
-        self.linked_lowers.push(LinkedLower { path, replaced: false });
-    }
-
-    /// Whether the name is a lower layer's file that is here only because of a hardlink to it.
-    pub(super) fn is_linked_lower(&self, path: &[u8]) -> bool {
-        self.linked_lowers.iter().any(|linked| linked.path == path && !linked.replaced)
-    }
-
-    /// The name is about to be something else.
-    pub(super) fn replace_linked_lower(&mut self, dir: DirId, name: Component<'_>) {
-        if !self.linked_lowers.is_empty() {
-            let path = self.path(dir, name);
-            let linked = self.linked_lowers.iter_mut().filter(|linked| linked.path == path);
-            linked.for_each(|linked| linked.replaced = true);
-        }
+        let tree = &self.resolver.tree;
+        self.linked_lowers.note(tree.hash(dir, name.as_bytes()), tree.hashes_above(dir));
     }
 }
 

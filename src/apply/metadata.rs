@@ -12,6 +12,7 @@ use super::attributes::{CREATE_BITS, Owner, open_special, set_mode, set_owner, t
 use super::error::{ApplyError, Failing, JobCause};
 use super::job::Job;
 use super::xattr::{self, ACCESS_ACL, DEFAULT_ACL};
+use crate::escape::Escaped;
 use crate::layer::{self, LayerError};
 use crate::report::SkipReason;
 use crate::resolve::{Component, DirId, SafeParent};
@@ -108,7 +109,7 @@ impl Job<'_> {
             match set(name, value) {
                 Err(Errno::OPNOTSUPP) => self.skip(entry, SkipReason::XattrUnsupported, name),
                 result => {
-                    result.failing_with("setxattr", || name.escape_ascii().to_string())?;
+                    result.failing_with("setxattr", || Escaped(name).unquoted())?;
                 }
             }
         }

@@ -9,7 +9,6 @@ mod file;
 mod finish;
 mod job;
 mod link;
-mod linked_lowers;
 mod metadata;
 mod node;
 mod open_file;

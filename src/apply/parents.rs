@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The directories that an entry lies in, made where the layer only implies them.
 
-use crate::layer::{LayerError, Parents};
+use crate::layer::{LayerError, Parents, Reached};
 use crate::resolve::{Component, DirId, Resolver, Step, Walk};
 
 use super::error::JobCause;
@@ -15,6 +15,10 @@ impl Parents for Job<'_> {
         &mut self.resolver
     }
 
+    fn depth_limit(&self) -> usize {
+        self.options.limits.path_depth
+    }
+
     fn make_implied(&mut self, dir: DirId, name: Component<'_>) -> Result<(), JobCause> {
         self.make_implied_dir(dir, name)
     }
@@ -22,9 +26,9 @@ impl Parents for Job<'_> {
     /// A lower layer's gives way.
     fn make_way(&mut self, dir: DirId, name: Component<'_>) -> Result<(), JobCause> {
         if self.in_root(dir, name)? != InRoot::Nothing {
-            let path = self.path(dir, name);
-            if self.resolver.tree.is_ours(dir, name.as_bytes()) && !self.is_linked_lower(&path) {
-                return Err(LayerError::ParentNotDirectory(path).into());
+            let linked = self.linked_lowers.holds(self.resolver.tree.hash(dir, name.as_bytes()));
+            if self.resolver.tree.is_ours(dir, name.as_bytes()) && !linked {
+                return Err(LayerError::ParentNotDirectory(self.path(dir, name)).into());
             }
             self.clear(dir, name)?;
         }
@@ -42,10 +46,12 @@ impl Job<'_> {
         if let Some(dir) = self.resolver.last_parent(path) {
             return Ok(dir);
         }
-        let dir = self.reach(path)?;
+        let Reached { dir, plain } = self.reach(path)?;
         self.bring_into_root(dir)?;
         self.bring_into_upper(dir)?;
-        self.resolver.remember_parent(path, dir);
+        if plain {
+            self.resolver.remember_parent(path, dir);
+        }
         Ok(dir)
     }
 

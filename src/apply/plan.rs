@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Timestamps, fsync, futimens};
@@ -20,6 +20,13 @@ use crate::tar::Place;
 
 /// Files in a batch at most: a chunk has some tens of small ones.
 const BATCH: usize = 64;
+
+/// Directories of the files in one batch. Each stays open until its files are made.
+const BATCH_DIRS: usize = 8;
+
+/// All planned files together may keep a batch's directories open for each thread, and for as many
+/// threads at the least.
+const THREADS_MIN: usize = 4;
 
 /// A file that has yet to be made, with all that it takes.
 pub(super) struct Planned {
@@ -68,6 +75,10 @@ pub(super) struct Plan {
     pub(super) workers: Workers<JobError>,
     /// Not handed over yet.
     pub(super) batch: Vec<Planned>,
+    /// Directories that the batch keeps open.
+    batch_dirs: usize,
+    /// Directories that batches with the workers keep open.
+    open_dirs: Arc<AtomicUsize>,
     /// Batches with the workers, oldest first: the hashes of their names, and whether all is made.
     pub(super) with_workers: VecDeque<(Vec<u64>, Arc<AtomicBool>)>,
     /// Hashes of all names that are planned. Two names of one hash only make one of them wait.
@@ -104,6 +115,8 @@ impl Plan {
         Plan {
             workers,
             batch: Vec::new(),
+            batch_dirs: 0,
+            open_dirs: Arc::default(),
             with_workers: VecDeque::new(),
             names: HashSet::new(),
             hashes: RandomState::new(),
@@ -125,11 +138,37 @@ impl Plan {
         mem::take(&mut *self.returned.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Waits while planned files keep too many directories open, so that descriptors are bounded
+    /// whatever the layer. False: what was returned keeps them, and has to be made first.
+    pub(super) fn wait_for_descriptors(&self) -> Result<bool> {
+        self.workers.wait_until(|| !self.keeps_too_many() || self.has_returned())?;
+        Ok(!self.keeps_too_many())
+    }
+
+    pub(super) fn keeps_too_many(&self) -> bool {
+        let most = BATCH_DIRS * self.workers.threads().max(THREADS_MIN);
+        self.open_dirs.load(Ordering::Relaxed) >= most
+    }
+
+    /// All is made.
+    pub(super) fn clear(&mut self) -> Vec<Planned> {
+        self.with_workers.clear();
+        self.names.clear();
+        self.open_dirs.store(0, Ordering::Relaxed);
+        self.take_returned()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.batch.is_empty() && self.with_workers.is_empty()
     }
 
     pub(super) fn add(&mut self, file: Planned) {
+        if self.batch.last().is_none_or(|last| last.dir != file.dir) {
+            if self.batch_dirs == BATCH_DIRS {
+                self.hand_over();
+            }
+            self.batch_dirs += 1;
+        }
         self.names.insert(self.hash(file.dir, &file.name));
         self.unmade.add(&file);
         self.batch.push(file);
@@ -150,12 +189,21 @@ impl Plan {
         if self.batch.is_empty() {
             return;
         }
-        let batch = mem::take(&mut self.batch);
+        let (batch, dirs) = (mem::take(&mut self.batch), mem::take(&mut self.batch_dirs));
         let names = batch.iter().map(|file| self.hash(file.dir, &file.name)).collect();
         let made = Arc::new(AtomicBool::new(false));
         self.with_workers.push_back((names, made.clone()));
         let (returned, unmade) = (self.returned.clone(), self.unmade.clone());
-        self.workers.submit(Box::new(move || make_all(batch, &made, &returned, &unmade)));
+        self.open_dirs.fetch_add(dirs, Ordering::Relaxed);
+        let open_dirs = self.open_dirs.clone();
+        self.workers.submit(Box::new(move || {
+            make_all(batch, &made, &returned, &unmade)?;
+            // What was returned keeps its directory open.
+            if made.load(Ordering::Relaxed) {
+                open_dirs.fetch_sub(dirs, Ordering::Relaxed);
+            }
+            Ok(())
+        }));
     }
 }
 

@@ -20,7 +20,7 @@ use super::error::{JobCause, JobError, Result};
 use super::job::Job;
 use super::plan::Planned;
 use crate::options::Sync;
-use crate::pipeline::ChunkSlice;
+use crate::pipeline::{ChunkSlice, PipelineError};
 use crate::resolve::{Component, DirId};
 use crate::tar::Entry;
 
@@ -49,9 +49,7 @@ impl Job<'_> {
         let Some(plan) = self.plan.as_mut().filter(|plan| !plan.is_empty()) else { return Ok(()) };
         plan.hand_over();
         plan.workers.wait()?;
-        plan.with_workers.clear();
-        plan.names.clear();
-        plan.take_returned().into_iter().try_for_each(|file| self.make_returned(file))
+        plan.clear().into_iter().try_for_each(|file| self.make_returned(file))
     }
 
     fn make_returned(&mut self, file: Planned) -> Result<()> {
@@ -95,8 +93,25 @@ impl Job<'_> {
             data,
             place: entry.place(),
         };
-        self.plan.as_mut().expect("only planned where there is a plan").add(file);
-        Ok(())
+        let plan = self.plan.as_mut().expect("only planned where there is a plan");
+        plan.add(file);
+        match plan.keeps_too_many() {
+            true => self.wait_for_descriptors(),
+            false => Ok(()),
+        }
+    }
+
+    fn wait_for_descriptors(&mut self) -> Result<(), JobCause> {
+        let plan = self.plan.as_mut().expect("it keeps too many");
+        let waited = plan.wait_for_descriptors().and_then(|enough| match enough {
+            true => Ok(()),
+            false => self.finish_planned(),
+        });
+        waited.map_err(|error| {
+            // It is another entry's, and comes out in the place of this one's.
+            self.plan.as_mut().expect("it has failed").failure = Some(error);
+            PipelineError::Cancelled.into()
+        })
     }
 
     /// The end of a chunk: its files go to the workers, and what came back is made.

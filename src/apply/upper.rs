@@ -8,7 +8,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::futimens;
-use rustix::fs::{Timespec, Timestamps, UTIME_OMIT, fchown, fgetxattr_query, fremovexattr, fstat};
+use rustix::fs::{Timespec, Timestamps, UTIME_OMIT, fchown, fremovexattr, fstat};
 use rustix::io::Errno;
 
 use super::error::{Failing, JobCause};
@@ -16,7 +16,7 @@ use super::job::Job;
 use crate::observer::Warning;
 use crate::options::{Mode, OptionsError};
 use crate::report::SkipReason;
-use crate::resolve::{DirId, is_marked, opaque_xattr, times_of};
+use crate::resolve::{DirId, has_xattr, is_marked, opaque_xattr, times_of};
 
 impl Job<'_> {
     /// Refuses an upper directory that is not the root's own: its marks are somebody else's.
@@ -63,7 +63,9 @@ impl Job<'_> {
         for mark in [Mode::Overlay, Mode::OverlayUserxattr].map(opaque_xattr) {
             // Overlayfs keeps its own mark from those who look at the mount. The one that it shows
             // is that of the other kind of mount: plain data here, rightly copied.
-            if is_marked(upper.as_fd(), mark) && !is_shown(root.as_fd(), mark) {
+            let marked =
+                is_marked(upper.as_fd(), mark).failing("fgetxattr in the upper directory")?;
+            if marked && !has_xattr(root.as_fd(), mark).failing("fgetxattr")? {
                 fremovexattr(&upper, mark)
                     .failing_with("fremovexattr in the upper directory", || mark.into())?;
                 self.note_propagated(dir, mark);
@@ -98,8 +100,4 @@ fn set_modified(fd: impl AsFd, time: Timespec) -> Result<(), Errno> {
 fn same_directory(one: impl AsFd, other: impl AsFd) -> Result<bool, Errno> {
     let (one, other) = (fstat(one)?, fstat(other)?);
     Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
-}
-
-fn is_shown(fd: BorrowedFd<'_>, xattr: &str) -> bool {
-    fgetxattr_query(fd, xattr).is_ok()
 }

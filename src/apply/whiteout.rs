@@ -10,7 +10,6 @@ use rustix::io::Errno;
 
 use super::error::{Failing, JobCause};
 use super::job::{InRoot, Job};
-use super::remove;
 use crate::layer::{LayerError, Parents};
 use crate::report::SkipReason;
 use crate::resolve::{Below, Component, DirId, View, is_whiteout, stat_child};
@@ -26,8 +25,8 @@ impl Job<'_> {
         self.counts.whiteouts += 1;
         let hidden = match self.find_dir_to_hide_in(parent)? {
             Some(dir) => {
-                let path = self.path(dir, name);
-                self.refuse_whiteout_of_link_target(&path)?;
+                let path = self.resolver.tree.hash(dir, name.as_bytes());
+                self.refuse_whiteout_of_link_target(path, || self.path(dir, name))?;
                 match self.resolver.overlay() {
                     true => self.hide(dir, name)?,
                     false => self.delete(dir, name)?,
@@ -43,8 +42,8 @@ impl Job<'_> {
 
     pub(super) fn opaque(&mut self, path: &[u8]) -> Result<(), JobCause> {
         let dir = self.parent_of(path)?;
-        let path = self.resolver.tree.path(dir);
-        self.refuse_whiteout_of_link_target(&path)?;
+        let tree = &self.resolver.tree;
+        self.refuse_whiteout_of_link_target(tree.dir(dir).path_hash, || tree.path(dir))?;
         self.resolver.tree.claim_dir(dir);
         if !self.resolver.overlay() {
             self.counts.opaque_directories += 1;
@@ -80,22 +79,26 @@ impl Job<'_> {
 
     /// Directory mode: deletes all that lower layers have put into a directory.
     fn delete_lower(&mut self, dir: DirId) -> Result<(), JobCause> {
-        if !self.resolver.tree.dir(dir).found {
-            return Ok(());
-        }
-        for name in self.list(dir)? {
-            let name = Component::new(&name).expect("a directory lists components");
-            if !self.resolver.tree.is_ours(dir, name.as_bytes()) {
-                self.clear(dir, name)?;
+        // No recursion: how deep a tree is, its layers decide.
+        let mut waiting = vec![dir];
+        while let Some(dir) = waiting.pop() {
+            if !self.resolver.tree.dir(dir).found {
+                continue;
+            }
+            for name in self.list(dir)? {
+                let name = Component::new(&name).expect("a directory lists components");
+                if !self.resolver.tree.is_ours(dir, name.as_bytes()) {
+                    self.clear(dir, name)?;
+                }
+            }
+            self.resolver.tree.all_ours(dir);
+            // Its attributes are still the lower layer's, which a whiteout further up may yet hide.
+            self.resolver.tree.dir_mut(dir).inherited = true;
+            for child in self.resolver.tree.children(dir) {
+                self.disinherit(child)?;
+                waiting.push(child);
             }
         }
-        for child in self.resolver.tree.children(dir) {
-            self.disinherit(child)?;
-            self.delete_lower(child)?;
-        }
-        self.resolver.tree.all_ours(dir);
-        // Its attributes are still the lower layer's, which a whiteout further up may yet hide.
-        self.resolver.tree.dir_mut(dir).inherited = true;
         Ok(())
     }
 
@@ -142,6 +145,10 @@ impl Job<'_> {
         let Some(layers) = self.resolver.layers_below(DirId::ROOT)? else {
             return Err(LayerError::OpaqueRootWithoutParents.into());
         };
+        // A layer may say so once for each of its entries; each time would list all lower roots.
+        if self.resolver.tree.dir(DirId::ROOT).cleared {
+            return Ok(());
+        }
         let mut seen = HashSet::new();
         for &layer in layers.iter() {
             let fd = self.resolver.fd(DirId::ROOT, layer.into())?;
@@ -159,26 +166,30 @@ impl Job<'_> {
     /// Overlay modes: from now on nothing shows through this directory. What was made to hide
     /// things in it, or copied from what is hidden now, is in the way and goes.
     fn nothing_below(&mut self, dir: DirId) -> Result<(), JobCause> {
-        // A layer may say so once for each of its entries; each time would visit all others.
-        if std::mem::replace(&mut self.resolver.tree.dir_mut(dir).cleared, true) {
-            return Ok(());
-        }
-        self.resolver.tree.dir_mut(dir).below = Below::nothing();
-        // The root keeps its whiteouts: they do what the mark cannot do there.
-        if self.resolver.tree.dir(dir).whiteouts && dir != DirId::ROOT {
-            self.remove_whiteouts(dir)?;
-        }
-        for child in self.resolver.tree.children(dir) {
-            let node = self.resolver.tree.dir(child);
-            let (in_root, claimed, name) = (node.in_root, node.claimed, node.name.clone());
-            let name = Component::new(&name).expect("it was one when the directory was added");
-            if !in_root {
-                self.resolver.forget(dir, name);
-            } else if !claimed {
-                self.clear(dir, name)?;
-            } else {
-                self.disinherit(child)?;
-                self.nothing_below(child)?;
+        // No recursion: how deep a tree is, its layers decide.
+        let mut waiting = vec![dir];
+        while let Some(dir) = waiting.pop() {
+            // A layer may say so once for each of its entries; each time would visit all others.
+            if std::mem::replace(&mut self.resolver.tree.dir_mut(dir).cleared, true) {
+                continue;
+            }
+            self.resolver.tree.dir_mut(dir).below = Below::nothing();
+            // The root keeps its whiteouts: they do what the mark cannot do there.
+            if self.resolver.tree.dir(dir).whiteouts && dir != DirId::ROOT {
+                self.remove_whiteouts(dir)?;
+            }
+            for child in self.resolver.tree.children(dir) {
+                let node = self.resolver.tree.dir(child);
+                let (in_root, claimed, name) = (node.in_root, node.claimed, node.name.clone());
+                let name = Component::new(&name).expect("it was one when the directory was added");
+                if !in_root {
+                    self.resolver.forget(dir, name);
+                } else if !claimed {
+                    self.clear(dir, name)?;
+                } else {
+                    self.disinherit(child)?;
+                    waiting.push(child);
+                }
             }
         }
         Ok(())
@@ -191,7 +202,7 @@ impl Job<'_> {
             let name = Component::new(&name).expect("a directory lists components");
             match stat_child(at.as_fd(), name) {
                 Ok(stat) if is_whiteout(&stat) => {
-                    remove::remove(&at, name).failing("unlinkat")?;
+                    self.remove(&at, name)?;
                 }
                 Ok(_) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(self.resolver.failed("fstatat", dir, name, errno).into()),

@@ -11,6 +11,13 @@ pub(super) use crate::sys::xattr::{get, list, proc_path, remove, set, set_specia
 pub(super) const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
 pub(super) const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
 
+/// The namespaces that Linux has (xattr(7)); all others are one, which no file system supports.
+pub(super) fn namespace(name: &[u8]) -> &'static str {
+    let known = ["user", "trusted", "security", "system"];
+    let namespace = name.split(|byte| *byte == b'.').next().unwrap_or_default();
+    known.into_iter().find(|known| known.as_bytes() == namespace).unwrap_or("unknown")
+}
+
 /// Names that stay when a directory's xattrs are replaced: overlayfs's, and those that a security
 /// module set by its own policy and guards.
 fn stays(name: &[u8]) -> bool {

@@ -16,6 +16,8 @@ pub(super) enum ArgumentError {
     Null(&'static str),
     #[error("{name} is NULL, but {count} elements long")]
     NullArray { name: &'static str, count: usize },
+    #[error("{name} is {count} elements long: no memory holds that many")]
+    Array { name: &'static str, count: usize },
     #[error("{name}[{index}] is NULL")]
     NullElement { name: &'static str, index: usize },
     #[error("options.size is {got}: must be a multiple of 8 and at least {least}")]
@@ -68,6 +70,11 @@ pub(super) unsafe fn array<'a, T>(
     count: usize,
     name: &'static str,
 ) -> Result<&'a [T], ArgumentError> {
+    // No object is larger (malloc(3)): such a count was never meant.
+    if count.checked_mul(size_of::<T>().max(1)).is_none_or(|bytes| isize::try_from(bytes).is_err())
+    {
+        return Err(ArgumentError::Array { name, count });
+    }
     match (array.is_null(), count) {
         (_, 0) => Ok(&[]),
         (true, count) => Err(ArgumentError::NullArray { name, count }),

@@ -134,6 +134,9 @@ pub struct ocilayer_options {
     /// Marks of opaque directories that a faulty kernel copies up are then removed there, and
     /// counted by ocilayer_report_propagated_marks. NULL to leave them.
     pub upper: *const c_char,
+    /// Bytes of memory for what has to be remembered of the layer until its end, its directories
+    /// above all: some 500 for each.
+    pub limit_memory: u64,
 }
 
 /// What the first callers could not do without: a smaller size is a mistake.
@@ -275,6 +278,7 @@ impl ocilayer_options {
                 self.limit_path_depth,
                 default.path_depth,
             )?,
+            memory: or(self.limit_memory, default.memory),
             xattr_bytes: or_usize(
                 "options.limit_xattr_bytes",
                 self.limit_xattr_bytes,

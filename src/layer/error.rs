@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What no layer may ask for.
 
+use crate::escape::Escaped;
 use crate::resolve::Unclean;
 
 /// An entry that is well-formed tar but that no layer may have, or that contradicts the tree.
@@ -21,10 +22,10 @@ pub enum LayerError {
     #[error("the root is a directory and can be nothing else")]
     RootNotDirectory,
     /// What follows `.wh.`, the name to be deleted (layer.md), is this: empty, `.` or `..`.
-    #[error("whiteout of \"{}\"", .0.escape_ascii())]
+    #[error("whiteout of {}", Escaped(.0))]
     InvalidWhiteout(Vec<u8>),
     /// A directory in the name begins with `.wh.`: this one, the topmost of them.
-    #[error("lies below the whiteout \"{}\"", .0.escape_ascii())]
+    #[error("lies below the whiteout {}", Escaped(.0))]
     BelowWhiteout(Vec<u8>),
     /// A character device 0:0 in an overlay mode: overlayfs would take it for a whiteout.
     #[error("device 0:0 would be a whiteout")]
@@ -36,24 +37,24 @@ pub enum LayerError {
     #[error("hardlink to the root")]
     LinkToRoot,
     /// A hardlink to a directory, by its path below the root: directories have none (link(2)).
-    #[error("hardlink to \"{}\", which is a directory", .0.escape_ascii())]
+    #[error("hardlink to {}, which is a directory", Escaped(.0))]
     LinkToDirectory(Vec<u8>),
     /// A hardlink to a path below the root where neither this layer nor a lower one has anything,
     /// or where this layer has deleted it.
-    #[error("hardlink to \"{}\", which does not exist", .0.escape_ascii())]
+    #[error("hardlink to {}, which does not exist", Escaped(.0))]
     LinkTargetMissing(Vec<u8>),
     /// A hardlink to a path below the root where this layer has nothing, with
     /// [`Lowers::Unknown`](crate::Lowers::Unknown) in an overlay mode: a lower layer may have it.
-    #[error("hardlink to \"{}\", which is not in this layer, and no parents are given", .0.escape_ascii())]
+    #[error("hardlink to {}, which is not in this layer, and no parents are given", Escaped(.0))]
     LinkTargetUnknown(Vec<u8>),
     /// A whiteout or opaque marker hides the lower file at this path below the root, after a
     /// hardlink to it. In the other order the hardlink fails, with
     /// [`LinkTargetMissing`](LayerError::LinkTargetMissing).
-    #[error("whiteout of \"{}\", to which this layer has a hardlink", .0.escape_ascii())]
+    #[error("whiteout of {}, to which this layer has a hardlink", Escaped(.0))]
     LinkTargetWhitedOut(Vec<u8>),
     /// An entry needs a directory at this path below the root, and this layer has made something
     /// else there.
-    #[error("parent \"{}\" is no directory in this layer", .0.escape_ascii())]
+    #[error("parent {} is no directory in this layer", Escaped(.0))]
     ParentNotDirectory(Vec<u8>),
     /// An opaque marker at the root, with [`Lowers::Unknown`](crate::Lowers::Unknown) in an overlay
     /// mode: overlayfs takes no notice of a mark on a layer's root, and the names to hide one by

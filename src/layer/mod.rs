@@ -5,6 +5,7 @@
 //! them case by case.
 
 mod error;
+mod linked_lowers;
 mod parents;
 pub(crate) mod xattrs;
 
@@ -14,7 +15,8 @@ use crate::resolve::{AboveRoot, CleanPath, Component};
 use crate::tar::{Entry, Kind};
 
 pub use error::LayerError;
-pub(crate) use parents::{LinkTarget, Parents, joined};
+pub(crate) use linked_lowers::LinkedLowers;
+pub(crate) use parents::{LinkTarget, Parents, Reached, joined};
 
 /// Prefix of names that stand for something other than themselves.
 const WHITEOUT: &[u8] = b".wh.";

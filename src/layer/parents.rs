@@ -3,12 +3,20 @@
 //! memory. Both refuse the same entries because both come through here.
 
 use super::error::LayerError;
+use crate::limits::LimitExceeded;
 use crate::resolve::{Component, DirId, ResolveError, Step, View, Walk};
+
+/// Where an entry goes.
+pub(crate) struct Reached {
+    pub(crate) dir: DirId,
+    /// No symlink led there. What a symlink says may change with each entry: a marker can hide it.
+    pub(crate) plain: bool,
+}
 
 /// A tree that a layer is being put into.
 pub(crate) trait Parents {
     type View: View;
-    type Error: From<ResolveError>;
+    type Error: From<ResolveError> + From<LimitExceeded>;
 
     fn view(&mut self) -> &mut Self::View;
 
@@ -21,16 +29,36 @@ pub(crate) trait Parents {
     /// Whether it is known what lies below this directory, if only that nothing does.
     fn knows_parents(&mut self, dir: DirId) -> Result<bool, Self::Error>;
 
+    /// Components that a path may have, however it came about: see
+    /// [`Limits::path_depth`](crate::Limits::path_depth).
+    fn depth_limit(&self) -> usize;
+
+    /// Whether something may be in this directory.
+    fn check_depth(&mut self, dir: DirId) -> Result<(), Self::Error> {
+        let (got, limit) = (self.view().depth(dir) + 1, self.depth_limit());
+        match got > limit {
+            true => Err(LimitExceeded::PathDepth { got, limit }.into()),
+            false => Ok(()),
+        }
+    }
+
     /// The directory of an entry, made if need be.
-    fn reach(&mut self, path: &[u8]) -> Result<DirId, Self::Error> {
+    fn reach(&mut self, path: &[u8]) -> Result<Reached, Self::Error> {
         let mut walk = Walk::to(path);
         loop {
             match walk.step(self.view())? {
-                Step::Arrived(dir) => return Ok(dir),
+                Step::Arrived(dir) => {
+                    self.check_depth(dir)?;
+                    return Ok(Reached { dir, plain: !walk.followed() });
+                }
                 Step::Missing(dir, name) | Step::WhitedOut(dir, name) => {
+                    self.check_depth(dir)?;
                     self.make_implied(dir, component(&name))?;
                 }
-                Step::Blocked(dir, name) => self.make_way(dir, component(&name))?,
+                Step::Blocked(dir, name) => {
+                    self.check_depth(dir)?;
+                    self.make_way(dir, component(&name))?;
+                }
             }
         }
     }
@@ -43,8 +71,12 @@ pub(crate) trait Parents {
         let mut walk = Walk::to(path);
         loop {
             match walk.step(self.view())? {
-                Step::Arrived(dir) => return Ok(Some(dir)),
+                Step::Arrived(dir) => {
+                    self.check_depth(dir)?;
+                    return Ok(Some(dir));
+                }
                 Step::Missing(dir, name) if !self.knows_parents(dir)? => {
+                    self.check_depth(dir)?;
                     self.make_implied(dir, component(&name))?;
                 }
                 Step::Missing(..) | Step::WhitedOut(..) | Step::Blocked(..) => return Ok(None),

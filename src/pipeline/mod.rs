@@ -62,6 +62,7 @@ pub(crate) struct Pipeline<'scope, E: Failure> {
     queue: Arc<Queue<E>>,
     counters: Arc<Counters>,
     cancel: Option<Cancel>,
+    threads: usize,
 }
 
 enum Engine<'scope, E: Failure> {
@@ -104,14 +105,15 @@ impl<'scope, E: Failure> Pipeline<'scope, E> {
             }
             Engine::Thread { worker, workers, stop }
         };
-        Ok(Pipeline { engine, queue, counters, cancel: settings.cancel.clone() })
+        let (cancel, threads) = (settings.cancel.clone(), settings.threads);
+        Ok(Pipeline { engine, queue, counters, cancel, threads })
     }
 
     /// Whom the reader can leave work to; none where it is alone.
     pub(crate) fn workers(&self) -> Option<Workers<E>> {
         match self.engine {
             Engine::Inline { .. } => None,
-            Engine::Thread { .. } => Some(Workers::new(self.queue.clone())),
+            Engine::Thread { .. } => Some(Workers::new(self.queue.clone(), self.threads)),
         }
     }
 

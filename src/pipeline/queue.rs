@@ -50,6 +50,8 @@ struct State<E> {
     /// What the reader leaves to others, and how many are at it.
     tasks: VecDeque<Task<E>>,
     working: usize,
+    /// The reader sleeps until one of them has ended.
+    counts_tasks: bool,
     task_time: Duration,
     /// The first error of that work, until the reader takes it.
     task_failure: Option<E>,
@@ -103,6 +105,7 @@ impl<E: Failure> Queue<E> {
             digest_time: Duration::ZERO,
             tasks: VecDeque::new(),
             working: 0,
+            counts_tasks: false,
             task_time: Duration::ZERO,
             task_failure: None,
             ended: false,
@@ -181,12 +184,15 @@ impl<E: Failure> Queue<E> {
         self.release(state, &[idle]);
     }
 
-    /// Waits until all work that was left is done, and does its part.
-    pub(super) fn wait_for_tasks(&self) -> Result<(), E> {
+    /// Waits until all tasks that were left are done, or there are `enough`, and does its part.
+    pub(super) fn wait_for_tasks(&self, enough: impl Fn() -> bool) -> Result<(), E> {
         let mut state = self.lock();
         loop {
             if let Some(failure) = state.take_task_failure() {
                 return Err(failure);
+            }
+            if enough() {
+                return Ok(());
             }
             state = match state.tasks.pop_front() {
                 Some(task) => {
@@ -194,7 +200,12 @@ impl<E: Failure> Queue<E> {
                     self.run_task(state, task)
                 }
                 None if state.working == 0 => return Ok(()),
-                None => self.wait(state, Who::Reader),
+                None => {
+                    state.counts_tasks = true;
+                    let mut state = self.wait(state, Who::Reader);
+                    state.counts_tasks = false;
+                    state
+                }
             };
         }
     }
@@ -315,9 +326,9 @@ impl<E: Failure> Queue<E> {
             state = self.lock();
         }
         // It may wait for all of it to be done.
-        match state.working {
-            0 => self.wake(state, &[Who::Reader]),
-            _ => state,
+        match state.working == 0 || state.counts_tasks {
+            true => self.wake(state, &[Who::Reader]),
+            false => state,
         }
     }
 

@@ -2,10 +2,11 @@
 //! Why a name did not lead to a directory.
 
 use crate::errno::Errno;
+use crate::escape::Escaped;
 
 /// A failed system call on the way to a directory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{operation} \"{}\": {errno}", path.escape_ascii())]
+#[error("{operation} {}: {errno}", Escaped(path))]
 pub struct ResolveError {
     operation: &'static str,
     /// Below the root, or below a lower directory.

@@ -3,7 +3,9 @@
 
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{AtFlags, FileType, Stat, Timespec, Timestamps, fgetxattr, statat};
+use rustix::fs::{
+    AtFlags, FileType, Stat, Timespec, Timestamps, fgetxattr, fgetxattr_query, statat,
+};
 use rustix::io::Errno;
 
 use super::path::Component;
@@ -41,7 +43,22 @@ pub(crate) fn is_whiteout(stat: &Stat) -> bool {
 }
 
 /// Whether overlayfs takes the directory for opaque: the mark counts only if it is `y`.
-pub(crate) fn is_marked(fd: BorrowedFd<'_>, mark: &str) -> bool {
+/// What cannot be read is an error: taken for no mark, it would show what is hidden.
+pub(crate) fn is_marked(fd: BorrowedFd<'_>, mark: &str) -> Result<bool, Errno> {
     let mut value = [0u8; 2];
-    fgetxattr(fd, mark, &mut value[..]).is_ok_and(|length| value[..length] == *b"y")
+    match fgetxattr(fd, mark, &mut value[..]) {
+        Ok(length) => Ok(value[..length] == *b"y"),
+        // A longer value is not the mark.
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether there is an xattr of this name.
+pub(crate) fn has_xattr(fd: BorrowedFd<'_>, name: &str) -> Result<bool, Errno> {
+    match fgetxattr_query(fd, name) {
+        Ok(_) => Ok(true),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(errno),
+    }
 }

@@ -9,6 +9,7 @@
 
 mod error;
 mod fds;
+mod hash;
 mod inode;
 mod open;
 mod path;
@@ -17,9 +18,10 @@ mod tree;
 mod walk;
 
 pub use error::ResolveError;
-pub(crate) use inode::{is, is_marked, is_whiteout, opaque_xattr, stat_child, times_of};
+pub(crate) use hash::{PathHash, PathHashes};
+pub(crate) use inode::{has_xattr, is, is_marked, is_whiteout, opaque_xattr, stat_child, times_of};
 pub(crate) use open::{Opener, open_child};
 pub(crate) use path::{AboveRoot, CleanPath, Component, Unclean};
 pub(crate) use resolver::{Resolver, SafeParent, SeenBelow};
-pub(crate) use tree::{Below, Dir, DirId};
+pub(crate) use tree::{Below, Dir, DirId, dir_bytes};
 pub(crate) use walk::{Seen, Step, View, Walk};

@@ -13,6 +13,9 @@ const DIRECTORY: OFlags =
 /// How often a path that is renamed under our feet is tried again before walking it by hand.
 const RACES: usize = 16;
 
+/// Bytes of a path that one call is given; PATH_MAX, with its NUL, is the kernel's bound.
+const PIECE: usize = 4_000;
+
 /// Opens directories by openat2(2), or by a walk where the kernel or a seccomp filter has none.
 #[derive(Debug)]
 pub(crate) struct Opener {
@@ -27,8 +30,22 @@ impl Opener {
     /// Opens `path`, whose components all are directories and no symlinks, below `base`.
     ///
     /// The caller has resolved symlinks already; one that appears now is an attack or an accident
-    /// and fails with `ELOOP` or `ENOTDIR`.
+    /// and fails with `ELOOP` or `ENOTDIR`. The path may be longer than the kernel takes at a time.
     pub(crate) fn open(&mut self, base: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+        let mut held: Option<OwnedFd> = None;
+        let mut rest = path;
+        while rest.len() > PIECE {
+            let slash = rest[..PIECE].iter().rposition(|byte| *byte == b'/');
+            let slash = slash.ok_or(Errno::NAMETOOLONG)?;
+            let at = held.as_ref().map_or(base, |fd| fd.as_fd());
+            held = Some(self.open_piece(at, &rest[..slash])?);
+            rest = &rest[slash + 1..];
+        }
+        let at = held.as_ref().map_or(base, |fd| fd.as_fd());
+        self.open_piece(at, rest)
+    }
+
+    fn open_piece(&mut self, base: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
         let resolve =
             ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let path = if path.is_empty() { b"." } else { path };

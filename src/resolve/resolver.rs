@@ -7,12 +7,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rustix::fs::readlinkat;
-use rustix::fs::{FileType, Mode as Permissions, OFlags, Stat, fgetxattr_query, fstat, open};
+use rustix::fs::{FileType, Mode as Permissions, OFlags, Stat, fstat, open};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::error::ResolveError;
 use super::fds::{Fds, LayerIndex};
-use super::inode::{is, is_marked, opaque_xattr, stat_child, times_of};
+use super::inode::{has_xattr, is, is_marked, opaque_xattr, stat_child, times_of};
 use super::open::{Opener, open_child};
 use super::path::Component;
 use super::tree::{Below, Dir, DirId, Tree};
@@ -24,6 +24,13 @@ use crate::options::{Lowers, Mode, Options, OptionsError};
 /// that it was reached without leaving the root.
 #[derive(Debug, Clone)]
 pub(crate) struct SafeParent(Arc<OwnedFd>);
+
+#[cfg(test)]
+impl SafeParent {
+    pub(crate) fn for_tests(fd: OwnedFd) -> SafeParent {
+        SafeParent(Arc::new(fd))
+    }
+}
 
 impl AsFd for SafeParent {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -280,8 +287,11 @@ impl Resolver {
             .map_err(|errno| failed("openat", errno))?;
         let mut dir = Dir::new(parent, name.as_bytes(), Below::Unasked);
         self.take_note(&mut dir, fd.as_fd()).map_err(|errno| failed("fstat", errno))?;
-        if self.overlay() && is_marked(fd.as_fd(), opaque_xattr(self.mode)) {
-            dir.below = Below::nothing();
+        if self.overlay() {
+            let marked = is_marked(fd.as_fd(), opaque_xattr(self.mode));
+            if marked.map_err(|errno| failed("fgetxattr", errno))? {
+                dir.below = Below::nothing();
+            }
         }
         let id = self.tree.add(dir);
         self.fds.keep((id, 0), fd);
@@ -308,7 +318,7 @@ impl Resolver {
         dir.gid = stat.st_gid;
         dir.setgid = stat.st_mode & 0o2000 != 0;
         dir.whiteouts = self.overlay();
-        dir.default_acl = has_default_acl(fd);
+        dir.default_acl = has_xattr(fd, "system.posix_acl_default")?;
         // In overlay modes the upper directory is this layer's alone, whoever wrote to it.
         dir.found = !self.overlay();
         dir.pending.times = Some(times_of(&stat));
@@ -347,7 +357,8 @@ impl Resolver {
         let child = self
             .with_descriptors(|_| open_child(at.as_fd(), name.as_bytes()))
             .map_err(|errno| self.failed("openat", dir, name, errno))?;
-        Ok(is_marked(child.as_fd(), opaque_xattr(self.mode)))
+        is_marked(child.as_fd(), opaque_xattr(self.mode))
+            .map_err(|errno| self.failed("fgetxattr", dir, name, errno))
     }
 
     fn read_link(
@@ -370,6 +381,10 @@ impl View for Resolver {
 
     fn above(&self, dir: DirId) -> DirId {
         self.tree.dir(dir).parent
+    }
+
+    fn depth(&self, dir: DirId) -> usize {
+        self.tree.dir(dir).depth as usize
     }
 
     fn path(&self, dir: DirId) -> Vec<u8> {
@@ -406,8 +421,4 @@ impl Resolver {
 fn open_layer(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     retry_on_intr(|| open(path, flags, Permissions::empty()))
-}
-
-fn has_default_acl(fd: BorrowedFd<'_>) -> bool {
-    fgetxattr_query(fd, "system.posix_acl_default").is_ok()
 }

@@ -9,6 +9,19 @@ use std::rc::Rc;
 
 use rustix::fs::Timestamps;
 
+use super::hash::{PathHash, PathHashes};
+
+/// Memory that a directory takes here, its place in its parent and in lists of the job included.
+const DIR_BYTES: u64 = 512;
+
+/// The same for a name that is remembered in a directory that earlier layers have filled.
+const NAME_BYTES: u64 = 64;
+
+/// Memory that a directory of this name takes.
+pub(crate) fn dir_bytes(name: &[u8]) -> u64 {
+    DIR_BYTES + 2 * name.len() as u64
+}
+
 /// A directory, by its number. Numbers are never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct DirId(u32);
@@ -48,6 +61,10 @@ impl Below {
 pub(crate) struct Dir {
     pub(crate) parent: DirId,
     pub(crate) name: Box<[u8]>,
+    /// How many directories lead to it.
+    pub(crate) depth: u32,
+    /// Stands for its path: two of one path have the same, whatever came between them.
+    pub(crate) path_hash: PathHash,
     children: BTreeMap<Box<[u8]>, DirId>,
     pub(crate) below: Below,
     /// It exists in the root, not only in a lower directory.
@@ -98,6 +115,8 @@ impl Dir {
         Dir {
             parent,
             name: name.into(),
+            depth: 0,
+            path_hash: PathHash::ROOT,
             children: BTreeMap::new(),
             below,
             in_root: false,
@@ -124,11 +143,14 @@ impl Dir {
 pub(crate) struct Tree {
     /// Forgotten ones leave a hole: they are few, and numbers stay valid.
     dirs: Vec<Option<Dir>>,
+    hashes: PathHashes,
+    /// What the directories take, those that were forgotten included: numbers are not reused.
+    bytes: u64,
 }
 
 impl Tree {
     pub(crate) fn new(root: Dir) -> Tree {
-        Tree { dirs: vec![Some(root)] }
+        Tree { dirs: vec![Some(root)], hashes: PathHashes::default(), bytes: 0 }
     }
 
     pub(crate) fn dir(&self, id: DirId) -> &Dir {
@@ -143,7 +165,11 @@ impl Tree {
         self.dir(parent).children.get(name).copied()
     }
 
-    pub(crate) fn add(&mut self, dir: Dir) -> DirId {
+    pub(crate) fn add(&mut self, mut dir: Dir) -> DirId {
+        let parent = self.dir(dir.parent);
+        dir.depth = parent.depth + 1;
+        dir.path_hash = self.hashes.of(parent.path_hash, &dir.name);
+        self.bytes += dir_bytes(&dir.name);
         let id = DirId(u32::try_from(self.dirs.len()).expect("the entry limit is far below"));
         self.dir_mut(dir.parent).children.insert(dir.name.clone(), id);
         self.dirs.push(Some(dir));
@@ -165,6 +191,22 @@ impl Tree {
     /// Directories below `id`, one level down.
     pub(crate) fn children(&self, id: DirId) -> Vec<DirId> {
         self.dir(id).children.values().copied().collect()
+    }
+
+    /// Bytes of memory that all of this takes, or a little less.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Stands for the path of a name in a directory.
+    pub(crate) fn hash(&self, dir: DirId, name: &[u8]) -> PathHash {
+        self.hashes.of(self.dir(dir).path_hash, name)
+    }
+
+    /// The directory itself, and those that lead to it, up to the root.
+    pub(crate) fn hashes_above(&self, id: DirId) -> impl Iterator<Item = PathHash> {
+        let parent = |id: &DirId| (*id != DirId::ROOT).then(|| self.dir(*id).parent);
+        std::iter::successors(Some(id), parent).map(|id| self.dir(id).path_hash)
     }
 
     /// Path below the root, for opening; empty for the root.
@@ -191,6 +233,7 @@ impl Tree {
         dir.pending.touched = true;
         if dir.found && !dir.ours.contains(name) {
             dir.ours.insert(name.into());
+            self.bytes += NAME_BYTES + name.len() as u64;
         }
         self.claim_dir(parent);
         // The name may have been a directory that only a whiteout had implied.

@@ -30,6 +30,9 @@ pub(crate) trait View {
     /// The directory that this one lies in; the root for the root.
     fn above(&self, dir: DirId) -> DirId;
 
+    /// How many directories lead to this one; 0 for the root.
+    fn depth(&self, dir: DirId) -> usize;
+
     /// Path below the root; empty for the root.
     fn path(&self, dir: DirId) -> Vec<u8>;
 
@@ -75,6 +78,11 @@ impl Walk {
         let mut walk = Walk { at: DirId::ROOT, ahead: Vec::new(), symlinks: 0 };
         walk.push(path);
         walk
+    }
+
+    /// Whether a symlink was on the way so far.
+    pub(crate) fn followed(&self) -> bool {
+        self.symlinks > 0
     }
 
     /// Goes on until it arrives or something is wrong.

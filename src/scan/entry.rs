@@ -8,7 +8,9 @@ use super::sender::{FindingSender, count_kind};
 use super::tree::{Lower, Made, Tree};
 use crate::apply::ApplyError;
 use crate::error::{Cause, Result};
+use crate::escape::Escaped;
 use crate::layer::{self, Action, LayerError, Names, xattrs};
+use crate::limits::LimitExceeded;
 use crate::options::{Devices, Lowers, Mode, Options};
 use crate::report::SkipReason;
 use crate::tar::{Entry, Kind};
@@ -44,7 +46,7 @@ impl<'r> EntryScan<'r> {
             Lowers::Unknown if overlay => Lower::Unknown,
             Lowers::Unknown | Lowers::Known(_) => Lower::Unseen,
         };
-        let tree = Tree::new(lower, overlay, options.owners.clone());
+        let tree = Tree::new(lower, overlay, options.owners.clone(), options.limits.path_depth);
         EntryScan { options, names: Names::default(), tree: Some(tree), checked_at_end: false }
     }
 
@@ -108,7 +110,7 @@ impl<'r> EntryScan<'r> {
             }
         }
         let is_entry = !matches!(action, Action::Whiteout { .. } | Action::Opaque { .. });
-        match self.put(entry, action) {
+        match self.put(entry, action).and_then(|made| self.check_memory().map(|()| made)) {
             Ok(made) => {
                 if made == Made::Again {
                     findings.note(FindingKind::Duplicate, entry, b"")?;
@@ -176,6 +178,14 @@ impl<'r> EntryScan<'r> {
         Ok(made)
     }
 
+    fn check_memory(&self) -> Result<(), Cause> {
+        let limit = self.options.limits.memory;
+        match self.tree.as_ref().is_some_and(|tree| tree.bytes() > limit) {
+            true => Err(LimitExceeded::Memory(limit).into()),
+            false => Ok(()),
+        }
+    }
+
     /// Values that unpack cannot set anywhere.
     fn metadata(&self, entry: &Entry) -> Result<(), Cause> {
         layer::owner(&self.options.owners, (entry.uid, entry.gid))?;
@@ -188,7 +198,7 @@ impl<'r> EntryScan<'r> {
                 length if length > XATTR_VALUE_MAX => Errno::TOOBIG,
                 _ => continue,
             };
-            let name = name.escape_ascii().to_string();
+            let name = Escaped(name).unquoted();
             return Err(ApplyError::about("setxattr", &name, errno).into());
         }
         Ok(())

@@ -6,17 +6,18 @@
 //! scan, so no layer can be made to collide. A directory that is replaced loses its number, and
 //! with that everything below it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
-use std::ops::Bound;
 
 use rustix::io::Errno;
 
 use crate::apply::ApplyError;
 use crate::error::Cause;
-use crate::layer::{self, IMPLIED_OWNER, LayerError, LinkTarget, Parents};
+use crate::layer::{self, IMPLIED_OWNER, LayerError, LinkTarget, LinkedLowers, Parents};
 use crate::options::Owners;
-use crate::resolve::{Component, DirId, ResolveError, Seen, Step, View, Walk};
+use crate::resolve::{
+    self, Component, DirId, PathHash, PathHashes, ResolveError, Seen, Step, View, Walk,
+};
 
 /// Names and directories that are kept. With [`TEXT_MAX`] this bounds the tree to some 100 MB,
 /// whatever the layer; the largest images have a few hundred thousand names in one layer.
@@ -54,8 +55,11 @@ pub(super) struct Tree {
     /// Names of directories and targets of symlinks, each behind its length.
     text: Vec<u8>,
     /// Lower files that the layer has hardlinks to. A whiteout of one contradicts the link.
-    linked: BTreeSet<Box<[u8]>>,
-    linked_bytes: usize,
+    linked: LinkedLowers,
+    hashes: PathHashes,
+    /// Memory that unpack's tree takes for these directories.
+    bytes: u64,
+    depth_limit: usize,
     root_described: bool,
 }
 
@@ -79,6 +83,8 @@ enum NodeKind {
 
 struct Dir {
     parent: DirId,
+    depth: u32,
+    path_hash: PathHash,
     /// In the texts.
     name: u32,
     /// Directories in it, newest first, chained by `sibling`; replaced ones too.
@@ -92,9 +98,11 @@ struct Dir {
 }
 
 impl Tree {
-    pub(super) fn new(lower: Lower, overlay: bool, owners: Owners) -> Tree {
+    pub(super) fn new(lower: Lower, overlay: bool, owners: Owners, depth_limit: usize) -> Tree {
         let root = Dir {
             parent: DirId::ROOT,
+            depth: 0,
+            path_hash: PathHash::ROOT,
             name: 0,
             child: None,
             sibling: None,
@@ -110,8 +118,10 @@ impl Tree {
             names: HashMap::default(),
             keys: RandomState::new(),
             text: vec![0; size_of::<u32>()],
-            linked: BTreeSet::new(),
-            linked_bytes: 0,
+            linked: LinkedLowers::default(),
+            hashes: PathHashes::default(),
+            bytes: 0,
+            depth_limit,
             root_described: false,
         }
     }
@@ -119,11 +129,11 @@ impl Tree {
     /// Nothing more may be added. What the tree says from then on would be guessed.
     pub(super) fn is_full(&self) -> bool {
         self.names.len().max(self.dirs.len()) >= NAMES_MAX
-            || self.text.len() + self.linked_bytes >= TEXT_MAX
+            || self.text.len() + self.linked.bytes() as usize >= TEXT_MAX
     }
 
     pub(super) fn make_dir(&mut self, parent: &[u8], name: Component<'_>) -> Result<Made, Cause> {
-        let dir = self.reach(parent)?;
+        let dir = self.reach(parent)?.dir;
         let made = self.note(dir, name);
         let child = match self.node(dir, name).map(|node| node.kind) {
             Some(NodeKind::Dir(child)) => {
@@ -144,7 +154,7 @@ impl Tree {
         name: Component<'_>,
         target: Option<&[u8]>,
     ) -> Result<Made, Cause> {
-        let dir = self.reach(parent)?;
+        let dir = self.reach(parent)?.dir;
         let made = self.note(dir, name);
         let kind = match target {
             Some(target) => NodeKind::Symlink(self.keep(target)),
@@ -168,7 +178,7 @@ impl Tree {
         (target_parent, target): (&[u8], Component<'_>),
     ) -> Result<Made, Cause> {
         let source = self.link_source(target_parent, target)?;
-        let dir = self.reach(parent)?;
+        let dir = self.reach(parent)?.dir;
         let made = self.note(dir, name);
         let kind = match source {
             Some((at, kind)) => {
@@ -196,23 +206,30 @@ impl Tree {
     ) -> Result<Option<(DirId, NodeKind)>, Cause> {
         let path = || layer::joined(parent, name.as_bytes());
         let absent = match Walk::to(parent).step(self)? {
-            Step::Arrived(dir) => match self.node(dir, name).map(|node| node.kind) {
-                // Only implied: it may be a symlink of a lower layer, which can be linked to.
-                Some(NodeKind::Dir(child)) if self.may_be_symlink(dir, name, child) => {
-                    return Ok(self.link_to_lower(self.path_of(dir, name)));
+            Step::Arrived(dir) => {
+                self.check_depth(dir)?;
+                match self.node(dir, name).map(|node| node.kind) {
+                    // Only implied: it may be a symlink of a lower layer, which can be linked to.
+                    Some(NodeKind::Dir(child)) if self.may_be_symlink(dir, name, child) => {
+                        return Ok(self.link_to_lower(dir, &[name.as_bytes()]));
+                    }
+                    Some(NodeKind::Dir(_)) => {
+                        return Err(LinkTarget::Directory.refusal(path()).into());
+                    }
+                    Some(NodeKind::Whiteout) => LinkTarget::Nothing,
+                    Some(NodeKind::Lower) => return Ok(None),
+                    Some(kind) => return Ok(Some((dir, kind))),
+                    None if self.dir(dir).bare => LinkTarget::Nothing,
+                    None if self.lower == Lower::Unseen => {
+                        return Ok(self.link_to_lower(dir, &[name.as_bytes()]));
+                    }
+                    None => LinkTarget::Unknown,
                 }
-                Some(NodeKind::Dir(_)) => return Err(LinkTarget::Directory.refusal(path()).into()),
-                Some(NodeKind::Whiteout) => LinkTarget::Nothing,
-                Some(NodeKind::Lower) => return Ok(None),
-                Some(kind) => return Ok(Some((dir, kind))),
-                None if self.dir(dir).bare => LinkTarget::Nothing,
-                None if self.lower == Lower::Unseen => {
-                    return Ok(self.link_to_lower(self.path_of(dir, name)));
-                }
-                None => LinkTarget::Unknown,
-            },
+            }
             Step::Missing(dir, _) if self.lower == Lower::Unseen && !self.dir(dir).bare => {
-                return Ok(self.link_to_lower(path()));
+                let path = path();
+                let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+                return Ok(self.link_to_lower(DirId::ROOT, &names));
             }
             Step::Missing(..) | Step::WhitedOut(..) | Step::Blocked(..) => {
                 LinkTarget::absent(self.knows_parents(DirId::ROOT)?)
@@ -226,15 +243,26 @@ impl Tree {
         self.lower == Lower::Unseen && !described && !self.dir(dir).bare && !self.dir(child).bare
     }
 
-    fn link_to_lower<T>(&mut self, path: Vec<u8>) -> Option<T> {
-        self.linked_bytes += path.len();
-        self.linked.insert(path.into());
+    /// To what `names` lead to from a directory of the tree.
+    fn link_to_lower<T>(&mut self, dir: DirId, names: &[&[u8]]) -> Option<T> {
+        let mut above = vec![self.dir(dir).path_hash];
+        let mut at = dir;
+        while at != DirId::ROOT {
+            at = self.dir(at).parent;
+            above.push(self.dir(at).path_hash);
+        }
+        above.reverse();
+        for name in names {
+            above.push(self.hashes.of(*above.last().expect("begins with the root"), name));
+        }
+        let path = above.pop().expect("there is a name");
+        self.linked.note(path, above.into_iter().rev());
         None
     }
 
     pub(super) fn whiteout(&mut self, parent: &[u8], name: Component<'_>) -> Result<(), Cause> {
         let Some(dir) = self.find_dir_to_hide_in(parent)? else { return Ok(()) };
-        self.refuse_whiteout_of_link_target(&self.path_of(dir, name))?;
+        self.refuse_whiteout_of_link_target(self.hash(dir, name), || self.path_of(dir, name))?;
         match self.node(dir, name).map(|node| node.kind) {
             Some(NodeKind::Dir(child)) if self.dir(child).claimed => {
                 self.nothing_below(child);
@@ -252,8 +280,8 @@ impl Tree {
     }
 
     pub(super) fn opaque(&mut self, path: &[u8]) -> Result<(), Cause> {
-        let dir = self.reach(path)?;
-        self.refuse_whiteout_of_link_target(&self.path(dir))?;
+        let dir = self.reach(path)?.dir;
+        self.refuse_whiteout_of_link_target(self.dir(dir).path_hash, || self.path(dir))?;
         self.claim(dir);
         if dir == DirId::ROOT && self.overlay && self.lower == Lower::Unknown {
             return Err(LayerError::OpaqueRootWithoutParents.into());
@@ -279,22 +307,24 @@ impl Tree {
         if self.names.insert(key, node).is_some() { Made::Again } else { Made::First }
     }
 
-    /// A whiteout of `path`, or of all below it, contradicts a hardlink to a lower file there.
-    fn refuse_whiteout_of_link_target(&self, path: &[u8]) -> Result<(), LayerError> {
-        let below = |linked: &&[u8]| match linked.strip_prefix(path) {
-            Some(rest) => path.is_empty() || rest.is_empty() || rest.starts_with(b"/"),
-            None => false,
-        };
-        // Of all that begin with `path`, those below it need not come first: `a-b` is before `a/b`.
-        let inside = [path, b"/"].concat();
-        let nearest = [path, &inside].map(|from| {
-            let from = (Bound::Included(from), Bound::Unbounded);
-            self.linked.range::<[u8], _>(from).next().map(|linked| &**linked)
-        });
-        match nearest.into_iter().flatten().find(below) {
-            Some(linked) => Err(LayerError::LinkTargetWhitedOut(linked.to_vec())),
-            None => Ok(()),
+    fn refuse_whiteout_of_link_target(
+        &self,
+        path: PathHash,
+        name: impl FnOnce() -> Vec<u8>,
+    ) -> Result<(), LayerError> {
+        match self.linked.contradict(path) {
+            true => Err(LayerError::LinkTargetWhitedOut(name())),
+            false => Ok(()),
         }
+    }
+
+    fn hash(&self, dir: DirId, name: Component<'_>) -> PathHash {
+        self.hashes.of(self.dir(dir).path_hash, name.as_bytes())
+    }
+
+    /// As [`Limits::memory`](crate::Limits::memory) counts them.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes + self.linked.bytes()
     }
 
     /// From now on nothing shows through this directory, and what only whiteouts implied goes.
@@ -324,6 +354,8 @@ impl Tree {
         let id = DirId::new(u32::try_from(self.dirs.len()).expect("bounded by NAMES_MAX"));
         let new = Dir {
             parent: dir,
+            depth: self.dir(dir).depth + 1,
+            path_hash: self.hash(dir, name),
             name: self.keep(name.as_bytes()),
             child: None,
             sibling: self.dir(dir).child,
@@ -333,6 +365,7 @@ impl Tree {
             bare: replaced || self.dir(dir).bare,
         };
         self.dirs.push(new);
+        self.bytes += resolve::dir_bytes(name.as_bytes());
         self.dir_mut(dir).child = Some(id);
         self.put(dir, name, NodeKind::Dir(id), described);
         id
@@ -433,6 +466,10 @@ impl View for Tree {
         self.dir(dir).parent
     }
 
+    fn depth(&self, dir: DirId) -> usize {
+        self.dir(dir).depth as usize
+    }
+
     fn path(&self, dir: DirId) -> Vec<u8> {
         let mut parts = Vec::new();
         let mut at = dir;
@@ -451,6 +488,10 @@ impl Parents for Tree {
 
     fn view(&mut self) -> &mut Tree {
         self
+    }
+
+    fn depth_limit(&self) -> usize {
+        self.depth_limit
     }
 
     fn make_implied(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Cause> {

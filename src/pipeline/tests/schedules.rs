@@ -45,11 +45,11 @@ fn read(queue: &Arc<Queue<Error>>, fails: Option<usize>) -> Result<usize, Error>
             Ok(())
         }));
         if number % 3 == 2 {
-            queue.wait_for_tasks()?;
+            queue.wait_for_tasks(|| false)?;
         }
         number += 1;
     }
-    queue.wait_for_tasks()?;
+    queue.wait_for_tasks(|| false)?;
     Ok(done.load(Ordering::Relaxed))
 }
 

@@ -34,9 +34,9 @@ fn settle_does_what_nobody_else_does() {
     let (queue, done) = (queue(), Arc::new(AtomicUsize::new(0)));
     (0..5).for_each(|_| queue.submit(count(&done)));
     assert_eq!(done.load(Ordering::Relaxed), 0);
-    queue.wait_for_tasks().unwrap();
+    queue.wait_for_tasks(|| false).unwrap();
     assert_eq!(done.load(Ordering::Relaxed), 5);
-    queue.wait_for_tasks().unwrap();
+    queue.wait_for_tasks(|| false).unwrap();
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn helpers_work_until_a_stop() {
         queue.stop();
     });
     queue.submit(count(&done));
-    queue.wait_for_tasks().unwrap();
+    queue.wait_for_tasks(|| false).unwrap();
     assert_eq!(done.load(Ordering::Relaxed), 100, "nothing is begun after a stop");
 }
 
@@ -75,7 +75,7 @@ fn first_error_comes_out_once_and_nothing_is_begun_after_it() {
     let (queue, done) = (queue(), Arc::new(AtomicUsize::new(0)));
     queue.put(chunk(&queue));
     [count(&done), fail(), count(&done)].into_iter().for_each(|work| queue.submit(work));
-    assert_eq!(queue.wait_for_tasks().unwrap_err().errno(), Errno::XDEV);
+    assert_eq!(queue.wait_for_tasks(|| false).unwrap_err().errno(), Errno::XDEV);
     queue.submit(count(&done));
     assert_eq!(done.load(Ordering::Relaxed), 1);
     // Before the chunk that waits.
@@ -86,7 +86,7 @@ fn first_error_comes_out_once_and_nothing_is_begun_after_it() {
 fn panic_in_work_is_an_error_for_the_reader() {
     let queue = queue();
     queue.submit(Box::new(|| panic!("made to panic")));
-    let error = queue.wait_for_tasks().unwrap_err();
+    let error = queue.wait_for_tasks(|| false).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Panic);
     assert!(error.to_string().contains("made to panic"), "{error}");
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	diffapi "github.com/containerd/containerd/api/services/diff/v1"
@@ -52,11 +53,22 @@ func newService(config *Config, store *blobs.Store, metrics *metrics, log *slog.
 // Apply applies one layer. NotImplemented is never its answer: only one of the two ways into
 // containerd would try another differ then.
 func (s *service) Apply(ctx context.Context, request *diffapi.ApplyRequest) (*diffapi.ApplyResponse, error) {
-	applied, err := s.apply(ctx, request)
+	applied, err := s.applySafely(ctx, request)
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
 	return &diffapi.ApplyResponse{Applied: oci.DescriptorToProto(applied)}, nil
+}
+
+// applySafely turns a panic into an error: one request must not end the daemon, and with it all others.
+func (s *service) applySafely(ctx context.Context, request *diffapi.ApplyRequest) (applied ocispec.Descriptor, err error) {
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			s.log.Error("panic", "error", panicked, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v: %w", panicked, errdefs.ErrInternal)
+		}
+	}()
+	return s.apply(ctx, request)
 }
 
 func (s *service) apply(ctx context.Context, request *diffapi.ApplyRequest) (ocispec.Descriptor, error) {
