@@ -276,10 +276,10 @@ impl<'j> Job<'j> {
 
     pub(super) fn skip(&mut self, entry: &Entry, reason: SkipReason, detail: &[u8]) {
         self.counts.skipped.add(reason, &entry.name, detail);
-        if reason == SkipReason::XattrUnsupported {
-            if !self.unsupported.insert(xattr::namespace(detail)) {
-                return;
-            }
+        if reason == SkipReason::XattrUnsupported
+            && !self.unsupported.insert(xattr::namespace(detail))
+        {
+            return;
         }
         let (path, detail) = (entry.name.clone(), detail.to_vec());
         (self.warn)(Warning { reason, entry: entry.index, path, detail });

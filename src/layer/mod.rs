@@ -72,14 +72,14 @@ pub(crate) fn interpret<'p>(
     let Some((parent, name)) = names.path.parent_and_name() else {
         return match entry.kind {
             Kind::Directory => Ok(Action::Root),
-            _ => Err(LayerError::RootNotDirectory.into()),
+            _ => Err(LayerError::RootNotDirectory),
         };
     };
     if let Some(above) = parent.split(|byte| *byte == b'/').find(|part| part.starts_with(WHITEOUT))
     {
         return match above.starts_with(AUFS) {
             true => Ok(Action::Skip(SkipReason::AufsMetadata)),
-            false => Err(LayerError::BelowWhiteout(above.to_vec()).into()),
+            false => Err(LayerError::BelowWhiteout(above.to_vec())),
         };
     }
     if name.as_bytes() == OPAQUE {
@@ -100,9 +100,9 @@ pub(crate) fn interpret<'p>(
             let target = names.target.parent_and_name().ok_or(LayerError::LinkToRoot)?;
             Ok(Action::Link { parent, name, target })
         }
-        Kind::Symlink if entry.link.is_empty() => Err(LayerError::EmptySymlink.into()),
+        Kind::Symlink if entry.link.is_empty() => Err(LayerError::EmptySymlink),
         Kind::CharDevice if entry.device == (0, 0) && mode != Mode::Directory => {
-            Err(LayerError::WhiteoutDevice.into())
+            Err(LayerError::WhiteoutDevice)
         }
         _ => Ok(Action::Make { parent, name }),
     }
