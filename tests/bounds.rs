@@ -17,10 +17,10 @@ use common::child::is_child;
 use common::memory::high_water;
 use common::needs;
 use common::overlay::Overlay;
-use common::runner::{EVERY, KNOWING, KNOWING_OVERLAYS, Scene, Way, plain_settings, watched};
+use common::runner::{EVERY, KNOWING, Scene, Way, plain_settings, watched};
 use ocilayer::{
-    AuditOptions, Cause, Error, ErrorKind, LimitExceeded, Limits, Lowers, Mode, Options, Report,
-    Source, audit_directories, unpack,
+    AuditLayer, AuditOptions, Cause, Error, ErrorKind, LimitExceeded, Limits, Lowers, Mode,
+    Options, Report, Source, audit, audit_directories, unpack,
 };
 use rustix::fs::{Mode as Permissions, OFlags, mkdirat, openat};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -222,19 +222,6 @@ fn copied_up_files_count_against_the_limit() {
     assert_eq!((report.copied_up, report.bytes.files), (1, size as u64));
 }
 
-/// A marker may hide the very symlink through which it was reached: what comes then resolves anew.
-#[test]
-fn parent_that_a_marker_hides_is_resolved_anew() {
-    if !needs::overlay() {
-        return;
-    }
-    let stack = [layer("b/"), vec![symlink("b/a", "../b")], vec![opaque("b/a"), file("b/a/x")]];
-    let known: Vec<Way> = KNOWING_OVERLAYS.iter().copied().chain([Way::Directory]).collect();
-    each_applied(&known, &stack, |outcome| {
-        assert_eq!(outcome.tree.list(), ["b/", "b/a/", "b/a/x"], "{}", outcome.tree);
-    });
-}
-
 #[test]
 fn message_about_a_long_name_is_short() {
     if !needs::root() {
@@ -253,4 +240,26 @@ fn message_about_a_long_name_is_short() {
     let text = error.expect_err("refused").to_string();
     assert!(text.contains(" bytes more at 0"), "{text}");
     scene.assert_untouched();
+}
+
+#[test]
+fn audit_has_the_same_limit_of_memory() {
+    if !needs::root() {
+        return;
+    }
+    let scene = Scene::new();
+    let long = vec!["n".repeat(200); 18].join("/");
+    let mut entries = vec![dir(&long), symlink("s", &long)];
+    entries.extend((0..1_000).map(|n| file(format!("s/{n}"))));
+    let blob = archive(&entries);
+    let options = Options::default().mode(Mode::Overlay).lowers(Lowers::Known(Vec::new()));
+    unpack(Source::memory(&blob), scene.root(0), &options).expect("applied");
+    let audited = |memory: u64| {
+        let layer = AuditLayer::new(Source::memory(&blob), scene.root(0));
+        let limits = Limits::default().memory(memory);
+        audit(vec![layer], &AuditOptions::default().limits(limits), &mut ())
+    };
+    assert!(audited(8 << 20).expect("audited").is_clean());
+    let error = audited(2 << 20).expect_err("too many long paths");
+    assert!(matches!(limit(&error), LimitExceeded::Memory(_)), "{error}");
 }

@@ -525,3 +525,25 @@ fn whiteout_below_a_file_of_this_layer_never_harms_it() {
         });
     }
 }
+
+#[test]
+fn marker_that_hides_the_symlink_it_came_through_makes_later_names_resolve_anew() {
+    if !needs::overlay() {
+        return;
+    }
+    check(
+        KNOWING,
+        &[
+            Case(
+                "marker",
+                &["b/", "b/a->../b", "b/a/.wh..wh..opq b/a/x=1"],
+                Tree("b/ b/a/ b/a/x=1"),
+            ),
+            Case(
+                "replaced",
+                &["b/", "b/a->../b", "b/a/x=1 b/a/ b/a/y=2"],
+                Tree("b/ b/a/ b/a/y=2 b/x=1"),
+            ),
+        ],
+    );
+}

@@ -10,12 +10,16 @@ use rustix::fs::{FileType, Mode as Permissions, OFlags, openat, readlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::stack::{Level, Stack, failed, split};
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::layer::{self, Action, Names, joined, xattrs};
+use crate::limits::{LimitExceeded, Limits};
 use crate::operation::entries::Sink;
 use crate::options::Mode;
 use crate::pipeline::{Chunk, Pipeline};
 use crate::tar::{Entry, Kind, Time};
+
+/// Memory that a name takes with what an entry says of it, but for its path.
+const NAME_BYTES: u64 = 320;
 
 /// As the kernel allows in one path.
 const SYMLINKS_MAX: usize = 40;
@@ -24,6 +28,8 @@ const SYMLINKS_MAX: usize = 40;
 #[derive(Default)]
 pub(super) struct Expected {
     names: BTreeMap<Vec<u8>, Name>,
+    /// Memory that they have taken so far.
+    bytes: u64,
 }
 
 #[derive(Default)]
@@ -83,6 +89,7 @@ impl Expected {
         // Not the entry API: it would want the key owned each time.
         if !self.names.contains_key(path) {
             self.names.insert(path.to_vec(), Name::default());
+            self.bytes += NAME_BYTES + path.len() as u64;
         }
         self.names.get_mut(path).expect("was just made")
     }
@@ -151,6 +158,7 @@ pub(super) struct Reading<'s, 'a> {
     pub(super) stack: &'a mut Stack,
     pub(super) level: Level,
     pub(super) mode: Mode,
+    pub(super) limits: Limits,
     pub(super) expected: Expected,
     pub(super) names: Names,
     /// The file that the entry's data is compared with.
@@ -176,7 +184,11 @@ impl Sink for Reading<'_, '_> {
         let mut names = std::mem::take(&mut self.names);
         let done = self.meaning(entry, &mut names);
         self.names = names;
-        done
+        done?;
+        match self.expected.bytes > self.limits.memory {
+            true => Err(Cause::Limit(LimitExceeded::Memory(self.limits.memory)).into()),
+            false => Ok(()),
+        }
     }
 
     fn data(&mut self, _: &Entry, at: u64, bytes: &[u8]) -> Result<()> {

@@ -105,7 +105,8 @@ impl AuditObserver for () {}
 /// missing, too many, or other ones. A mark that hides nothing is not told of, nor is what overlayfs
 /// keeps for itself in a directory. Holes in sparse files are not read.
 ///
-/// Memory holds the names of one layer at a time, no content, and the paths of wrong marks.
+/// Memory holds the names of one layer at a time, up to [`Limits::memory`](field@Limits::memory), no
+/// content, and the paths of wrong marks.
 ///
 /// # Errors
 ///
@@ -288,6 +289,7 @@ impl<'r> Run<'r> {
             stack: &mut stack,
             level,
             mode: self.options.mode,
+            limits: self.options.limits,
             expected: Expected::default(),
             names: Names::default(),
             file: None,
