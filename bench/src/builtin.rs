@@ -40,7 +40,7 @@ impl Builtin {
     }
 
     /// Applies layers, the lowest first, and prints a diffID for each; what a limit prints,
-    /// limit.rs says.
+    /// `limit` says.
     pub fn apply(self, root: &Path, layers: &[PathBuf], threads: usize) -> Result<()> {
         match self {
             Builtin::Ocilayer | Builtin::OcilayerBothDigests => {
