@@ -9,9 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use common::agree::{self, Below};
-use common::archive::{
-    Entry, archive, dir, file, gzip, hardlink, layer, opaque, symlink, whiteout,
-};
+use common::archive::{Entry, archive, dir, file, gzip, hardlink, opaque, symlink, whiteout};
 use common::cases::{each, each_applied};
 use common::child::is_child;
 use common::memory::high_water;
