@@ -4,8 +4,8 @@
 use std::any::Any;
 use std::io;
 
-use super::decompress::DecompressError;
-use super::source::SourceError;
+use super::decompress::error::DecompressError;
+use super::source::error::SourceError;
 use crate::limits::LimitExceeded;
 
 pub(super) type Result<T, E = PipelineError> = std::result::Result<T, E>;

@@ -2,7 +2,7 @@
 //! Compressed bytes to archive bytes: gzip, zstd or neither, by magic and never by name.
 
 mod blob;
-mod error;
+pub(super) mod error;
 mod gzip;
 mod inflate;
 mod magic;

@@ -6,7 +6,7 @@
 
 mod callback;
 mod descriptor;
-mod error;
+pub(super) mod error;
 mod handoff;
 mod input;
 mod interrupt;
