@@ -35,6 +35,10 @@ pub(crate) struct Counts {
     pub(crate) skipped: Skips,
 }
 
+/// Bytes of an xattr's name that a warning shows. The kernel takes 255, an archive may have a megabyte,
+/// and warnings that wait for the caller must not pile up.
+const DETAIL_MAX: usize = 4096;
+
 /// One layer on its way into one root. Entries come in archive order: `begin`, `data` for a file,
 /// `end`, and `pause` after those of a chunk; then `finish_planned` and `finish`.
 pub(crate) struct Job<'j> {
@@ -275,6 +279,7 @@ impl<'j> Job<'j> {
     }
 
     pub(super) fn skip(&mut self, entry: &Entry, reason: SkipReason, detail: &[u8]) {
+        let detail = &detail[..detail.len().min(DETAIL_MAX)];
         self.counts.skipped.add(reason, &entry.name, detail);
         if reason == SkipReason::XattrUnsupported
             && !self.unsupported.insert(xattr::namespace(detail))

@@ -11,8 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
 use crate::errno::Errno;
 use crate::error::Cause;
 use crate::observer::{Observer, Progress, Warning};
-use crate::pipeline::Counters;
-use crate::pipeline::ReadCallback;
+use crate::pipeline::{Counters, ReadCallback};
 use crate::report::EntryCounts;
 use crate::tar::Entry;
 

@@ -69,7 +69,7 @@ enum Engine<'scope, E: Failure> {
     /// Everything happens in `next`.
     Inline { decompressor: Box<Decompressor<'scope>>, ended: bool },
     Thread {
-        worker: ScopedJoinHandle<'scope, Decompressed>,
+        decompressor: ScopedJoinHandle<'scope, Decompressed>,
         workers: Vec<ScopedJoinHandle<'scope, ()>>,
         stop: StopOnDrop<E>,
     },
@@ -93,7 +93,7 @@ impl<'scope, E: Failure> Pipeline<'scope, E> {
                 StopOnDrop { queue: queue.clone(), _input: input.stop_handle().map_err(refused)? };
             let decompressor = Decompressor::new(input, settings, counters.clone());
             let moving = queue.clone();
-            let worker =
+            let decompressor =
                 sys::spawn(scope, "ocilayer-decomp", move || decompressor.run(&moving, scope))
                     .map_err(no_thread)?;
             let mut workers = Vec::new();
@@ -103,7 +103,7 @@ impl<'scope, E: Failure> Pipeline<'scope, E> {
                 let worker = sys::spawn(scope, "ocilayer-worker", move || queue.work());
                 workers.push(worker.map_err(no_thread)?);
             }
-            Engine::Thread { worker, workers, stop }
+            Engine::Thread { decompressor, workers, stop }
         };
         let (cancel, threads) = (settings.cancel.clone(), settings.threads);
         Ok(Pipeline { engine, queue, counters, cancel, threads })
@@ -146,12 +146,12 @@ impl<'scope, E: Failure> Pipeline<'scope, E> {
         let (diff_id, digest) = queue.finish();
         let decompressed = match engine {
             Engine::Inline { decompressor, .. } => decompressor.outcome(),
-            Engine::Thread { worker, workers, stop } => {
+            Engine::Thread { decompressor, workers, stop } => {
                 drop(stop);
                 workers
                     .into_iter()
                     .try_for_each(|worker| worker.join().map_err(PipelineError::panicked))?;
-                worker.join().map_err(PipelineError::panicked)?
+                decompressor.join().map_err(PipelineError::panicked)?
             }
         };
         // A blob that is not compressed is the archive.
@@ -166,10 +166,10 @@ impl<'scope, E: Failure> Pipeline<'scope, E> {
         let Pipeline { engine, queue, counters, .. } = self;
         let decompressed = match engine {
             Engine::Inline { decompressor, .. } => decompressor.outcome(),
-            Engine::Thread { worker, workers, stop } => {
+            Engine::Thread { decompressor, workers, stop } => {
                 drop(stop);
                 workers.into_iter().for_each(|worker| drop(worker.join()));
-                worker.join().unwrap_or_else(Decompressed::nothing)
+                decompressor.join().unwrap_or_else(Decompressed::nothing)
             }
         };
         counters.amounts(decompressed.compression, decompressed.time, queue.digest_time())
