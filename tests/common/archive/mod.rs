@@ -404,7 +404,7 @@ fn padded(mut bytes: Vec<u8>) -> Vec<u8> {
 
 /// The entries without an end, all of them by our own writer.
 pub fn unfinished(entries: &[Entry]) -> Vec<u8> {
-    entries.iter().flat_map(Entry::bytes).collect()
+    entries.iter().map(Entry::bytes).collect::<Vec<_>>().concat()
 }
 
 /// A whole archive.
