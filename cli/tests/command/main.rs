@@ -6,3 +6,4 @@ mod check;
 mod common;
 mod scan;
 mod unpack;
+mod unread;

@@ -6,6 +6,9 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -204,6 +207,19 @@ fn failures_are_status_1() {
 }
 
 #[test]
+fn memory_is_limited_as_it_is_asked_for() {
+    let many: Vec<String> = (0..100).map(|number| format!("d{number}/")).collect();
+    let many: Vec<_> = many.iter().map(|name| (name.as_str(), b'5', &b""[..])).collect();
+    let place = place(&layer(&many));
+    let ran = unpack(&place, &["--max-memory", "16K", "--json"]);
+    let answer = json(&ran);
+    assert_eq!((ran.code, &answer["error"]["kind"]), (Some(1), &"limit".into()), "{ran:?}");
+    assert!(ran.stderr.contains("more than 16384 bytes of memory"), "{ran:?}");
+    assert_eq!(unpack(&place, &["--max-memory", "1M"]).code, Some(0));
+    assert_eq!(unpack(&place, &["--max-memory", "some"]).code, Some(2));
+}
+
+#[test]
 fn command_lines_without_meaning_are_status_2() {
     let table: &[&[&str]] = &[
         &[],
@@ -352,6 +368,69 @@ fn signals_end_an_unpack_that_waits_for_its_source() {
         assert_eq!(answer["error"]["kind"], "cancelled");
     }
 }
+
+/// Names of the directory that is deleted: many enough for a signal to come in the midst of them, and
+/// no more than ext4 gives one file.
+const NAMES: u32 = 60_000;
+
+#[test]
+fn signal_ends_the_deletion_of_a_directory_that_somebody_fills() {
+    // A deletion may be over before the signal is heard: then another one.
+    for _ in 0..20 {
+        let place = place(&layer(&[(".wh.top", b'0', b"")]));
+        let top = place.path().join("root/top");
+        fs::create_dir(&top).unwrap();
+        let one = place.path().join("one");
+        fs::write(&one, "").unwrap();
+        (0..NAMES).for_each(|number| fs::hard_link(&one, top.join(number.to_string())).unwrap());
+        let full = AtomicBool::new(false);
+        let ended = thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in (0..1000).cycle().take_while(|_| !full.load(Ordering::Relaxed)) {
+                    // Fails once there is no such directory.
+                    let _ = File::create(top.join(format!("new{number}")));
+                }
+            });
+            let ended = end_in_the_midst(&place, &one);
+            full.store(true, Ordering::Relaxed);
+            ended
+        });
+        let (status, message) = ended.expect("it goes on, whatever signal comes");
+        if message.starts_with("ocilayer: cancelled") && fs::metadata(&one).unwrap().nlink() > 1 {
+            assert_eq!(status.code(), Some(1), "{message}");
+            return;
+        }
+    }
+    panic!("no signal ended a deletion before all was deleted");
+}
+
+/// Has the command delete, and signals it as soon as `one` has lost a name. How it ended, or None if
+/// it did not.
+fn end_in_the_midst(place: &TempDir, one: &Path) -> Option<(ExitStatus, String)> {
+    let links = || fs::metadata(one).unwrap().nlink();
+    let all = links();
+    let mut command = command(place.path(), &["unpack", "layer.tar", "root"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    while links() == all && child.try_wait().unwrap().is_none() {}
+    // Its number is its own until it has been waited for.
+    if child.try_wait().unwrap().is_none() {
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    }
+    for _ in 0..PATIENCE {
+        if let Some(status) = child.try_wait().unwrap() {
+            let mut message = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+            return Some((status, message));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    None
+}
+
+/// Looks at a command that should end, 10 ms apart: far more than any needs.
+const PATIENCE: u32 = 6_000;
 
 /// The command, reading a pipe that nothing was written to yet.
 fn waiting(place: &TempDir, stderr: Stdio) -> Child {
