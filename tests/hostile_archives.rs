@@ -9,6 +9,8 @@ use common::archive::{
     symlink, unfinished, whiteout, zstd,
 };
 use common::cases::each;
+use common::child::is_child;
+use common::memory::high_water;
 use common::needs;
 use common::runner::{EVERY, KNOWING, Scene, Way, plain_settings, watched};
 use ocilayer::{Digest, Error, ErrorKind, Limits, Options, Report, Source, unpack};
@@ -240,7 +242,7 @@ fn what_is_no_archive_is_refused() {
 }
 
 /// Ways to get out. Each may fail or land inside, and must do nothing else.
-const ESCAPES: [(&str, &[&str]); 24] = [
+const ESCAPES: [(&str, &[&str]); 27] = [
     ("name", &["../canary/file=evil"]),
     ("deep name", &["a/b/../../../canary/file=evil"]),
     ("absolute name", &["/CANARY/file=evil /CANARY/dir/"]),
@@ -265,7 +267,14 @@ const ESCAPES: [(&str, &[&str]); 24] = [
     ("absolute hardlink", &["h=>/CANARY/file h=evil"]),
     ("hardlink through a link", &["l->../canary h=>l/file", "h=evil"]),
     ("hardlink to a link", &["l->../canary/file h=>l", "h=evil l=evil"]),
+    ("two links", &[TWO_LINKS, "out/canary/file=evil out/canary/dir/x=evil out/canary/new=evil"]),
+    ("marker through two links", &[TWO_LINKS, "out/canary/.wh.file out/canary/dir/.wh..wh..opq"]),
+    ("hardlink through two links", &[TWO_LINKS, "h=>out/canary/file h=evil"]),
 ];
+
+/// Each leads inside by its text: `out` to `d/e`, with its `..` taken off. In truth `d/e/up` is the root,
+/// and `out` above it.
+const TWO_LINKS: &str = "d/e/ d/e/up->../.. out->d/e/up/..";
 
 #[test]
 fn no_name_link_or_whiteout_leaves_the_root() {
@@ -281,6 +290,27 @@ fn no_name_link_or_whiteout_leaves_the_root() {
             }
         });
     }
+}
+
+#[test]
+fn links_that_lead_out_only_together_lead_to_the_root() {
+    if !needs::overlay() {
+        return;
+    }
+    let change = "out/canary/file=inside h=>out/canary/file";
+    let one = layer(&format!("{TWO_LINKS} {change}"));
+    for stack in [vec![one], vec![layer(TWO_LINKS), layer(change)]] {
+        each(KNOWING, &stack, |outcome| {
+            outcome.assert_applied();
+            let list = outcome.tree.list();
+            assert!(list.contains(&"canary/file=inside".to_owned()), "{list:?}");
+            assert!(outcome.tree.linked("h", "canary/file"), "{list:?}");
+        });
+    }
+    // What they would lead to outside is there, and inside it is not.
+    each(KNOWING, &[layer(TWO_LINKS), layer("h=>out/canary/file")], |outcome| {
+        assert!(outcome.failure.is_some(), "linked to a file outside");
+    });
 }
 
 #[test]
@@ -357,6 +387,96 @@ fn claims_of_huge_sizes_fail_at_once() {
     let sparse = file("s").sparse(SparseForm::Pax10, &[], 1 << 60);
     try_blob("sparse", &archive(&[sparse]), |result| {
         assert_eq!(result.expect_err("an exbibyte").kind(), ErrorKind::Limit);
+    });
+}
+
+/// Content that is an archive itself, for readers that lose count.
+fn smuggled() -> Vec<u8> {
+    unfinished(&[file("evil").data("x".repeat(BLOCK)), symlink("evil-link", "/etc")])
+}
+
+/// The header's own size, as digits that stand in it.
+fn size(entry: Entry, size: usize) -> Entry {
+    entry.patch(124, format!("{size:011o}\0"))
+}
+
+#[test]
+fn size_of_a_record_counts_and_not_the_headers() {
+    if !needs::overlay() {
+        return;
+    }
+    let content = smuggled();
+    let long = "n".repeat(150);
+    let cases = [
+        ("header says 0", file("x"), 0),
+        ("header says less", file("x"), BLOCK),
+        ("header says more", file("x"), content.len() + 2 * BLOCK),
+        // The record is for the file behind the long name, which has its size from its own header.
+        ("with a GNU long name", file(&long).gnu(), 0),
+        ("with a GNU long name, which says more", file(&long).gnu(), content.len() + BLOCK),
+    ];
+    for (what, entry, header) in cases {
+        let name = String::from_utf8(entry.name.clone()).expect("ASCII");
+        let record = content.len().to_string();
+        let entry = size(entry.data(&content).record("size", record), header);
+        each(EVERY, &[vec![entry, file("y").data("1")]], |outcome| {
+            outcome.assert_applied();
+            let expected = [format!("{name}=<{}>", content.len()), "y=1".to_owned()];
+            assert_eq!(outcome.tree.list(), expected, "{what}");
+        });
+    }
+}
+
+#[test]
+fn sparse_map_without_an_end_is_refused_and_not_remembered() {
+    if !needs::root() || !is_child("sparse_map_without_an_end_is_refused_and_not_remembered") {
+        return;
+    }
+    let entry = file("s").sparse(SparseForm::Gnu, &[(0, 0); 5], 1 << 32).bytes();
+    let mut segments = (0..).map(|number| format!("{:011o}\0{:011o}\0", 2 * number, 1));
+    // Each block of the map says that there is one more.
+    let mut block = move || {
+        let map: String = segments.by_ref().take(21).collect();
+        [map.as_bytes(), &[1; BLOCK - 21 * 24]].concat()
+    };
+    let mut piece = entry[..BLOCK].to_vec();
+    let source = Source::reader(move |buffer| {
+        let count = piece.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&piece[..count]);
+        piece.drain(..count);
+        if piece.is_empty() {
+            piece = block();
+        }
+        Ok(count)
+    });
+    let scene = Scene::new();
+    let before = high_water();
+    let result = watched("map", || unpack(source, scene.root(0), &Options::default()));
+    let error = result.expect_err("no end");
+    assert!(error.to_string().contains("65536 segments"), "{error}");
+    assert!(high_water() - before < 16 << 20, "{} bytes", high_water() - before);
+    scene.assert_untouched();
+}
+
+#[test]
+fn digits_are_a_name_and_blanks_no_time() {
+    if !needs::overlay() {
+        return;
+    }
+    // A v7 header ends with the link's name: no magic, no user, no device.
+    let v7 = |entry: Entry| entry.patch(257, [0; BLOCK - 257]);
+    let entries = vec![
+        file("x").record("path", "12345").data("1"),
+        dir("y").record("path", "0/"),
+        v7(file("blank").patch(136, [b' '; 12]).data("2")),
+        v7(file("blank and NUL").patch(136, b"           \0")),
+    ];
+    each(EVERY, &[entries], |outcome| {
+        outcome.assert_applied();
+        assert_eq!(outcome.tree.list(), ["0/", "12345=1", "blank and NUL", "blank=2"]);
+        for name in ["blank", "blank and NUL"] {
+            assert_eq!(outcome.tree.at(name).mtime, (0, 0), "{name}");
+        }
     });
 }
 
