@@ -68,3 +68,17 @@ fn every_file_of_the_boundary_is_in_the_header_or_has_no_export() {
         assert!(!source.contains("no_mangle"), "{noun}.rs exports, but the header leaves it out");
     }
 }
+
+/// A field that the initializer lacks is zero all the same, and a warning in every caller's program.
+#[test]
+fn initializer_of_options_has_a_value_for_each_field() {
+    let header = generate();
+    let between = |start: &str, end: &str| {
+        let (_, rest) = header.split_once(start).expect(start);
+        rest.split_once(end).expect(end).0
+    };
+    let values = between("#define OCILAYER_OPTIONS_INIT", "}").split(',').count();
+    let members = between("typedef struct ocilayer_options {", "\n} ocilayer_options;");
+    let is_field = |line: &&str| line.ends_with(';') && !line.trim_start().starts_with('*');
+    assert_eq!(values, members.lines().filter(is_field).count());
+}
