@@ -125,8 +125,11 @@ type PanicError struct {
 
 func (p *PanicError) Error() string { return fmt.Sprintf("panic: %v", p.Value) }
 
-// Unwrap gives the value, if it is an error.
-func (p *PanicError) Unwrap() error {
-	err, _ := p.Value.(error)
-	return err
+// Unwrap gives the value, if it is an error. A list has a way to say that it is none: containerd's
+// translation to gRPC looks into what is wrapped, and panics where that is nil.
+func (p *PanicError) Unwrap() []error {
+	if err, ok := p.Value.(error); ok {
+		return []error{err}
+	}
+	return nil
 }

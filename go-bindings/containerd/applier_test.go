@@ -192,6 +192,40 @@ func TestErrorsHaveClassesThatSurviveGRPC(t *testing.T) {
 	}
 }
 
+// everywhere has the same blob under every digest.
+type everywhere struct{ *bytes.Reader }
+
+func (e everywhere) ReaderAt(context.Context, ocispec.Descriptor) (content.ReaderAt, error) {
+	return e, nil
+}
+func (everywhere) Close() error { return nil }
+
+// A client's request may hold any text. Methods of digest.Digest panic where there is no colon in it, and
+// take what is no digest at all for one of an unknown algorithm, which nobody checks.
+func TestMalformedDigestsAreRefused(t *testing.T) {
+	testneeds.Root(t)
+	provider := everywhere{bytes.NewReader(layerOf(t, entry{"f", "x"}))}
+	for _, malformed := range []digest.Digest{
+		"", ":", "sha256", "sha256:", "sha256:zz", "sha256:../../x", "../../x", "../../x:y", ":e3b0",
+		digest.Digest("SHA256:" + digest.FromString("x").Encoded()), digest.FromString("x") + "0", "sha256:\x00",
+	} {
+		root := t.TempDir()
+		desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: malformed, Size: provider.Size()}
+		for name, applier := range map[string]diff.Applier{
+			"a provider":    containerd.NewApplier(provider),
+			"its own store": containerd.NewApplier(provider, containerd.WithContentRoot(root)),
+		} {
+			_, err := applier.Apply(context.Background(), desc, bind(root))
+			if !errdefs.IsInvalidArgument(err) {
+				t.Errorf("%q from %s: error %v", malformed, name, err)
+			}
+		}
+		if left, err := os.ReadDir(root); err != nil || len(left) != 0 {
+			t.Errorf("%q: %v, %v in the root", malformed, left, err)
+		}
+	}
+}
+
 func TestBlobThatWasChangedInTheStoreIsRefused(t *testing.T) {
 	testneeds.Root(t)
 	store := newBlobs(t)

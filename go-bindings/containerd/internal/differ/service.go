@@ -18,6 +18,8 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/typeurl/v2"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	ocilayer "github.com/ocilayer/ocilayer/go-bindings"
 	applier "github.com/ocilayer/ocilayer/go-bindings/containerd"
@@ -52,23 +54,22 @@ func newService(config *Config, store *blobs.Store, metrics *metrics, log *slog.
 
 // Apply applies one layer. NotImplemented is never its answer: only one of the two ways into
 // containerd would try another differ then.
-func (s *service) Apply(ctx context.Context, request *diffapi.ApplyRequest) (*diffapi.ApplyResponse, error) {
-	applied, err := s.applySafely(ctx, request)
+func (s *service) Apply(ctx context.Context, request *diffapi.ApplyRequest) (response *diffapi.ApplyResponse, err error) {
+	// One request must not end the daemon, and with it all others. The translation of errors is in here,
+	// too: it calls methods of whatever error there is.
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			s.log.Error("panic", "error", panicked, "stack", string(debug.Stack()))
+			failed := fmt.Errorf("%w: panic: %v", ocilayer.ErrPanic, panicked)
+			s.metrics.applied(nil, failed)
+			response, err = nil, status.Error(codes.Internal, failed.Error())
+		}
+	}()
+	applied, err := s.apply(ctx, request)
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
 	return &diffapi.ApplyResponse{Applied: oci.DescriptorToProto(applied)}, nil
-}
-
-// applySafely turns a panic into an error: one request must not end the daemon, and with it all others.
-func (s *service) applySafely(ctx context.Context, request *diffapi.ApplyRequest) (applied ocispec.Descriptor, err error) {
-	defer func() {
-		if panicked := recover(); panicked != nil {
-			s.log.Error("panic", "error", panicked, "stack", string(debug.Stack()))
-			err = fmt.Errorf("panic: %v: %w", panicked, errdefs.ErrInternal)
-		}
-	}()
-	return s.apply(ctx, request)
 }
 
 func (s *service) apply(ctx context.Context, request *diffapi.ApplyRequest) (ocispec.Descriptor, error) {

@@ -16,14 +16,21 @@ import (
 	"testing"
 
 	diffapi "github.com/containerd/containerd/api/services/diff/v1"
+	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/diff"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	ocilayer "github.com/ocilayer/ocilayer/go-bindings"
+	applier "github.com/ocilayer/ocilayer/go-bindings/containerd"
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/testneeds"
 )
 
 // slow is an applier that says when it begins and waits to be told to end.
@@ -97,6 +104,99 @@ func TestRequestWithoutALayerIsRefused(t *testing.T) {
 	request.Diff = nil
 	if _, err := s.apply(context.Background(), request); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestMalformedDigestsAreRefused(t *testing.T) {
+	s, request := newTestService(t, applier.NewApplier(panics{at: "never"}), 1)
+	for _, malformed := range []string{"", ":", "sha256", "sha256:", "sha256:zz", "sha256:../../x"} {
+		request.Diff = &types.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: malformed}
+		// Not by the way that turns panics into errors.
+		if _, err := s.apply(context.Background(), request); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%q: error %v", malformed, err)
+		}
+		if _, err := s.Apply(context.Background(), request); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%q: error %v over the wire", malformed, err)
+		}
+	}
+}
+
+// panics is a provider of an empty layer, whose method of this name panics.
+type panics struct{ at string }
+
+func (p panics) in(name string) {
+	if p.at == name {
+		panic("in " + name)
+	}
+}
+
+func (p panics) ReaderAt(context.Context, ocispec.Descriptor) (content.ReaderAt, error) {
+	p.in("ReaderAt")
+	return p, nil
+}
+
+// ReadAt is called by a goroutine of the library's own.
+func (p panics) ReadAt([]byte, int64) (int, error) {
+	p.in("ReadAt")
+	return 0, io.EOF
+}
+
+func (p panics) Size() int64 {
+	p.in("Size")
+	return 1
+}
+
+func (p panics) Close() error {
+	p.in("Close")
+	return nil
+}
+
+func TestPanicInARequestIsItsErrorAndTheServiceGoesOn(t *testing.T) {
+	testneeds.Root(t)
+	s, request := newTestService(t, nil, 1)
+	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromBytes(nil)}
+	request.Diff = oci.DescriptorToProto(desc)
+	for _, at := range []string{"ReaderAt", "ReadAt", "Size", "Close"} {
+		s.applier = applier.NewApplier(panics{at})
+		if _, err := s.Apply(context.Background(), request); err == nil || !strings.Contains(err.Error(), "in "+at) {
+			t.Errorf("%s: error %v", at, err)
+		}
+		if len(s.slots) != 0 {
+			t.Fatalf("%s: the slot is still taken", at)
+		}
+		s.applier = applier.NewApplier(panics{"never"})
+		if _, err := s.Apply(context.Background(), request); err != nil {
+			t.Errorf("after %s: %v", at, err)
+		}
+	}
+	answer := httptest.NewRecorder()
+	s.metrics.handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	for _, line := range []string{`layers_total{result="failed"} 3`, `errors_total{kind="panic"} 3`, `running 0`, `waiting 0`} {
+		if !strings.Contains(answer.Body.String(), "ocilayer_differ_"+line+"\n") {
+			t.Errorf("no %s in\n%s", line, answer.Body)
+		}
+	}
+}
+
+// hollow says that it wraps an error, and has none.
+type hollow struct{}
+
+func (hollow) Error() string { return "hollow" }
+func (hollow) Unwrap() error { return nil }
+
+type failing struct{ err error }
+
+func (f failing) Apply(context.Context, ocispec.Descriptor, []mount.Mount, ...diff.ApplyOpt) (ocispec.Descriptor, error) {
+	return ocispec.Descriptor{}, f.err
+}
+
+// As of errdefs 0.3.0, its translation panics here.
+func TestErrorThatCannotBeTranslatedDoesNotEndTheService(t *testing.T) {
+	s, request := newTestService(t, failing{errors.Join(errors.New("one"), hollow{})}, 1)
+	for range 2 {
+		if _, err := s.Apply(context.Background(), request); err == nil {
+			t.Error("no error")
+		}
 	}
 }
 
