@@ -261,3 +261,41 @@ fn audit_has_the_same_limit_of_memory() {
     let error = audited(2 << 20).expect_err("too many long paths");
     assert!(matches!(limit(&error), LimitExceeded::Memory(_)), "{error}");
 }
+
+/// Each marker of the root would look at each name of the lower layer: a hundred million of them.
+#[test]
+fn root_that_is_hidden_again_and_again_is_looked_at_once() {
+    if !needs::root() {
+        return;
+    }
+    const MANY: usize = 10_000;
+    let scene = Scene::new();
+    let options = Options::default().mode(Mode::Overlay).lowers(Lowers::Known(Vec::new()));
+    let files: Vec<Entry> = (0..MANY).map(|number| file(format!("f{number}"))).collect();
+    unpack(Source::memory(&archive(&files)), scene.root(0), &options).expect("applied");
+    let options = options.lowers(Lowers::Known(vec![scene.root(0)]));
+    let blob = archive(&vec![opaque(""); MANY]);
+    let result = watched("root markers", || unpack(Source::memory(&blob), scene.root(1), &options));
+    assert_eq!(result.expect("applied").opaque_directories, 1);
+    assert_eq!(fs::read_dir(scene.root(1)).expect("the root").count(), MANY, "whiteouts");
+}
+
+/// Each whiteout would be compared with each hardlink to a lower file: billions of long paths.
+#[test]
+fn whiteouts_are_not_compared_with_each_hardlink() {
+    if !needs::root() {
+        return;
+    }
+    const MANY: usize = 25_000;
+    let scene = Scene::new();
+    let long = vec!["n".repeat(200); 18].join("/");
+    let lower = archive(&[file(format!("{long}/f")).data("x"), symlink("s", &long)]);
+    unpack(Source::memory(&lower), scene.root(0), &Options::default()).expect("applied");
+    let links = (0..MANY).map(|_| hardlink("l", "s/f"));
+    // As long as the name of what is linked, and another.
+    let entries: Vec<Entry> = links.chain((0..MANY).map(|_| whiteout("s/x"))).collect();
+    let blob = archive(&entries);
+    let options = Options::default();
+    let result = watched("whiteouts", || unpack(Source::memory(&blob), scene.root(0), &options));
+    assert_eq!(result.expect("applied").whiteouts, MANY as u64);
+}
