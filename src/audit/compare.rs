@@ -198,7 +198,7 @@ impl<'a, 't> Comparison<'a, 't> {
                 differences.push(format!("size {}, in the layer {}", stat.st_size, want.size));
             }
             Kind::File if want.content_differs => differences.push("content".into()),
-            Kind::Symlink if self.target(path)? != want.link => {
+            Kind::Symlink if *self.target(path)? != *want.link => {
                 differences.push("target of the symlink".into());
             }
             Kind::CharDevice | Kind::BlockDevice

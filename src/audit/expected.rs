@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use rustix::fs::{FileType, Mode as Permissions, OFlags, openat, readlinkat};
 use rustix::io::{Errno, retry_on_intr};
@@ -50,8 +51,8 @@ pub(super) struct Described {
     pub(super) owner: (u32, u32),
     pub(super) mtime: Time,
     pub(super) size: u64,
-    /// Of a symlink as it is, of a hardlink resolved.
-    pub(super) link: Vec<u8>,
+    /// Of a symlink as it is, of a hardlink resolved. Links to one file share it.
+    pub(super) link: Rc<[u8]>,
     pub(super) device: (u32, u32),
     pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// The file on disk has other content.
@@ -125,6 +126,9 @@ impl Expected {
 
     fn describe(&mut self, path: &[u8], described: Described) {
         self.claim(path);
+        if described.kind == Kind::Symlink {
+            self.bytes += described.link.len() as u64;
+        }
         let is_dir = described.kind == Kind::Directory;
         let name = self.name(path);
         let was_other = name.described.as_ref().is_some_and(|old| old.kind != Kind::Directory);
@@ -163,6 +167,8 @@ pub(super) struct Reading<'s, 'a> {
     pub(super) names: Names,
     /// The file that the entry's data is compared with.
     pub(super) file: Option<Compared>,
+    /// What the last hardlink leads to.
+    pub(super) target: Option<Rc<[u8]>>,
     /// The last parent as the archive has it, and where that is.
     pub(super) parent: Option<(Vec<u8>, Vec<u8>)>,
 }
@@ -225,10 +231,10 @@ impl Reading<'_, '_> {
     fn meaning(&mut self, entry: &Entry, names: &mut Names) -> Result<()> {
         match layer::interpret(entry, self.mode, names)? {
             Action::Skip(_) => {}
-            Action::Root => self.expected.describe(b"", described(entry, Vec::new())),
+            Action::Root => self.expected.describe(b"", described(entry, Rc::from([]))),
             Action::Make { parent, name } => {
                 let path = self.place(parent, name.as_bytes())?;
-                self.expected.describe(&path, described(entry, entry.link.clone()));
+                self.expected.describe(&path, described(entry, entry.link.as_slice().into()));
                 if entry.kind == Kind::File {
                     self.file = Some(self.compared(path)?);
                 }
@@ -238,6 +244,7 @@ impl Reading<'_, '_> {
                 let target = self.place(target_parent, target.as_bytes())?;
                 // A target in a lower layer is copied up, and has its name here, too.
                 self.expected.claim(&target);
+                let target = self.shared(target);
                 self.expected.describe(&path, described(entry, target));
             }
             Action::Whiteout { parent, name } => {
@@ -254,6 +261,18 @@ impl Reading<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Links to one file follow each other, and its path may be long.
+    fn shared(&mut self, target: Vec<u8>) -> Rc<[u8]> {
+        match &self.target {
+            Some(last) if **last == *target => last.clone(),
+            _ => {
+                let target: Rc<[u8]> = target.into();
+                self.expected.bytes += target.len() as u64;
+                self.target.insert(target).clone()
+            }
+        }
     }
 
     fn place(&mut self, parent: &[u8], name: &[u8]) -> Result<Vec<u8>> {
@@ -298,7 +317,7 @@ impl Reading<'_, '_> {
     fn symlink(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>> {
         if let Some(name) = self.expected.names.get(path) {
             match &name.described {
-                Some(own) if own.kind == Kind::Symlink => return Ok(Some(own.link.clone())),
+                Some(own) if own.kind == Kind::Symlink => return Ok(Some(own.link.to_vec())),
                 Some(own) if own.kind == Kind::Directory => return Ok(None),
                 _ => {}
             }
@@ -340,7 +359,7 @@ fn parts(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."))
 }
 
-fn described(entry: &Entry, link: Vec<u8>) -> Described {
+fn described(entry: &Entry, link: Rc<[u8]>) -> Described {
     let kept = |(name, _): &&(Vec<u8>, Vec<u8>)| xattrs::refusal(name, entry.kind).is_none();
     Described {
         kind: entry.kind,

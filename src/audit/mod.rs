@@ -293,6 +293,7 @@ impl<'r> Run<'r> {
             expected: Expected::default(),
             names: Names::default(),
             file: None,
+            target: None,
             parent: None,
         };
         let read = entries::read(&self.options.limits, &mut reading);

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! PAX extended headers: records `LENGTH KEY=VALUE\n`, which override fields of the header.
 
+use std::collections::HashMap;
+
 use super::entry::Time;
 use super::error::{NumberFault, PaxFault, Quoted, SparseFault};
 use super::number;
 use super::sparse::Map;
 
-/// More xattrs than this on one entry are refused, so that finding a name among them stays cheap.
+/// From this many xattrs on, a name is looked up and not searched.
+const INDEX_FROM: usize = 16;
+
+/// More xattrs than this on one entry are refused.
 /// xattr(7) cannot list more than 64 KiB of names; files in images have one or two.
 pub(super) const XATTRS_MAX: usize = 1_024;
 
@@ -56,6 +61,8 @@ pub(super) struct Records {
     pub(super) major: Setting<u32>,
     pub(super) minor: Setting<u32>,
     pub(super) xattrs: Vec<Xattr>,
+    /// Where in `xattrs` each name is, once there are enough for that to be of use.
+    names: HashMap<Vec<u8>, usize>,
     pub(super) sparse: SparseRecords,
     /// Memory of xattrs gone by.
     spare: Vec<Xattr>,
@@ -101,6 +108,7 @@ impl Records {
         self.link.clear();
         (self.size, self.uid, self.gid) = Default::default();
         (self.mtime, self.atime, self.major, self.minor) = Default::default();
+        self.names.clear();
         self.spare.append(&mut self.xattrs);
         self.spare.truncate(XATTRS_MAX);
         self.spare.iter_mut().for_each(|xattr| recycle(&mut xattr.value));
@@ -179,7 +187,7 @@ impl Records {
         new.name.extend_from_slice(name);
         new.exact = exact;
         fill(&mut new.value).ok_or_else(|| PaxFault::Encoding { key: Quoted::new(key) })?;
-        match self.xattrs.iter().position(|known| known.name == name) {
+        match self.position(name) {
             Some(known) if self.xattrs[known].exact && !exact => {}
             Some(known) => self.xattrs[known] = new,
             None if self.xattrs.len() == XATTRS_MAX => {
@@ -188,6 +196,16 @@ impl Records {
             None => self.xattrs.push(new),
         }
         Ok(())
+    }
+
+    fn position(&mut self, name: &[u8]) -> Option<usize> {
+        if self.xattrs.len() < INDEX_FROM {
+            return self.xattrs.iter().position(|known| known.name == name);
+        }
+        for (at, known) in self.xattrs.iter().enumerate().skip(self.names.len()) {
+            self.names.insert(known.name.clone(), at);
+        }
+        self.names.get(name).copied()
     }
 
     /// Bytes of all names and values.

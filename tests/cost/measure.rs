@@ -130,9 +130,8 @@ fn call(way: Way, n: usize) -> Result<(), Error> {
         Audit => {
             let mut options = AuditOptions::default();
             let layers = [(lower_blob(n), lower(n)), (blob(n), root(n))];
-            let layer = |(blob, directory): (String, String)| AuditLayer {
-                source: Source::path(blob),
-                directory: directory.into(),
+            let layer = |(blob, directory): (String, String)| {
+                AuditLayer::new(Source::path(blob), directory)
             };
             options.threads = way.threads();
             audit(layers.map(layer).into(), &options, &mut ()).map(drop)
