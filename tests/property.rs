@@ -5,13 +5,10 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-
 use common::archive::{Entry, char_device, dir, fifo, file, hardlink, opaque, symlink, whiteout};
-use common::runner::{Outcome, Setting, Way, apply};
+use common::runner::{Setting, Way, apply};
 use common::seccomp::Openat2;
-use common::tree::Tree;
+use common::stack::{Stack, compare, describe, verdict};
 use common::{needs, random};
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestError, TestRunner};
@@ -35,40 +32,6 @@ const TARGETS: [&str; 14] = [
     "..",
     "/",
 ];
-
-#[derive(Clone)]
-struct Stack(Vec<Vec<Entry>>);
-
-/// The layers from the bottom up, a line each entry: what a failure prints.
-impl fmt::Debug for Stack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, layer) in self.0.iter().enumerate() {
-            writeln!(f, "\nlayer {number}:")?;
-            for entry in layer {
-                let kind = match entry.typeflag {
-                    b'0' => "file",
-                    b'1' => "hardlink",
-                    b'2' => "symlink",
-                    b'3' => "device",
-                    b'5' => "directory",
-                    _ => "FIFO",
-                };
-                write!(f, "  {kind} {}", entry.name.escape_ascii())?;
-                if !entry.link.is_empty() {
-                    write!(f, " -> {}", entry.link.escape_ascii())?;
-                }
-                let (seconds, nanoseconds) = entry.mtime;
-                write!(f, "  {:o} {}:{}", entry.mode, entry.uid, entry.gid)?;
-                write!(f, " {seconds}.{nanoseconds:09}")?;
-                for (name, value) in &entry.xattrs {
-                    write!(f, " {}={}", name.escape_ascii(), value.escape_ascii())?;
-                }
-                writeln!(f, " {:?}", entry.data.escape_ascii().to_string())?;
-            }
-        }
-        Ok(())
-    }
-}
 
 fn path() -> impl Strategy<Value = String> {
     let name = || prop::sample::select(&NAMES[..]);
@@ -202,52 +165,6 @@ fn same_everywhere(stack: &Stack) -> Result<Option<(usize, usize)>, String> {
     };
     let place = error.place().ok_or(format!("no entry named: {error}"))?;
     Ok(Some((*layer, place.entry as usize)))
-}
-
-/// Which layer failed.
-fn verdict(outcome: &Outcome) -> Option<usize> {
-    outcome.failure.as_ref().map(|(layer, _)| *layer)
-}
-
-fn describe(outcome: &Outcome) -> String {
-    match &outcome.failure {
-        Some((layer, error)) => format!("layer {layer}: {error}"),
-        None => "applied".into(),
-    }
-}
-
-fn compare(expected: &Outcome, got: &Outcome) -> Result<(), String> {
-    let [left, right] = [expected, got].map(|outcome| without_links(&outcome.tree));
-    let names = [expected, got].map(|outcome| format!("{:?}", outcome.setting.way));
-    let differences = left.differences(&right, &names[0], &names[1]);
-    if !differences.is_empty() {
-        return Err(differences.join("\n"));
-    }
-    // A link to a lower file makes a copy of that one name, as link(2) on the merged view does:
-    // then, and only then, overlay has the groups in parts.
-    let [whole, parts] = [groups(&expected.tree), groups(&got.tree)];
-    let copied = got.reports.iter().any(|report| report.copied_up > 0);
-    let inside = |part: &BTreeSet<_>| whole.iter().any(|group| part.is_subset(group));
-    if if copied { parts.iter().all(inside) } else { whole == parts } {
-        return Ok(());
-    }
-    Err(format!("hardlinks {whole:?} and {parts:?}"))
-}
-
-fn without_links(tree: &Tree) -> Tree {
-    let mut tree = tree.clone();
-    tree.0.values_mut().for_each(|node| node.linked = None);
-    tree
-}
-
-fn groups(tree: &Tree) -> BTreeSet<BTreeSet<String>> {
-    let mut groups: BTreeMap<&[u8], BTreeSet<String>> = BTreeMap::new();
-    for (path, node) in &tree.0 {
-        if let Some(first) = &node.linked {
-            groups.entry(first).or_default().insert(path.escape_ascii().to_string());
-        }
-    }
-    groups.into_values().collect()
 }
 
 #[test]

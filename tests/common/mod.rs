@@ -13,5 +13,6 @@ pub mod overlay;
 pub mod random;
 pub mod runner;
 pub mod seccomp;
+pub mod stack;
 pub mod trap;
 pub mod tree;

@@ -26,10 +26,15 @@ impl Overlay {
 
     /// `base/upper` over `base/lower`, with more options.
     pub fn for_writing(base: &Path, options: &str) -> Result<Overlay> {
+        Overlay::over(&[base.join("lower")], base, options)
+    }
+
+    /// `base/upper` over these, topmost first.
+    pub fn over(lowers: &[PathBuf], base: &Path, options: &str) -> Result<Overlay> {
         let point = tempfile::Builder::new().prefix("ocilayer-mount-").tempdir().expect("tempdir");
-        let at = |name: &str| base.join(name).display().to_string();
-        let (lower, upper, work) = (at("lower"), at("upper"), at("work"));
-        let data = format!("lowerdir={lower},upperdir={upper},workdir={work}{options}");
+        let lowers: Vec<String> = lowers.iter().map(|path| path.display().to_string()).collect();
+        let (lower, base) = (lowers.join(":"), base.display());
+        let data = format!("lowerdir={lower},upperdir={base}/upper,workdir={base}/work{options}");
         Overlay::attach(&point, &data, MountFlags::empty())
     }
 

@@ -190,6 +190,8 @@ pub struct Outcome {
     /// The merged tree: after a failure in an overlay mode, without the layer that failed.
     pub tree: Tree,
     pub scene: Scene,
+    /// The layers that were applied.
+    pub blobs: Vec<Vec<u8>>,
     /// Upper directories of layers that others were put on, as they were before.
     lowers: Vec<Tree>,
 }
@@ -229,11 +231,22 @@ pub fn apply_with(
     setting: Setting,
     adjust: &(dyn Fn(&mut Options) + std::marker::Sync),
 ) -> Outcome {
+    apply_blobs(stack, setting, adjust, &|_, archive| archive)
+}
+
+/// `compress` makes of a layer's number and its archive the blob that is unpacked.
+pub fn apply_blobs(
+    stack: &[Vec<Entry>],
+    setting: Setting,
+    adjust: &(dyn Fn(&mut Options) + std::marker::Sync),
+    compress: &dyn Fn(usize, Vec<u8>) -> Vec<u8>,
+) -> Outcome {
     let scene = Scene::new();
     let way = setting.way;
     let mut reports = Vec::new();
     let mut failure = None;
     let mut lowers_before = Vec::new();
+    let mut blobs = Vec::new();
     for (layer, entries) in stack.iter().enumerate() {
         let root = scene.root(if way.overlay() { layer } else { 0 });
         if way.overlay() || layer == 0 {
@@ -245,7 +258,7 @@ pub fn apply_with(
             options.lowers = Lowers::Known(lowers);
         }
         adjust(&mut options);
-        let blob = archive(&scene.aim(entries));
+        let blob = compress(layer, archive(&scene.aim(entries)));
         let result =
             with_openat2(setting.openat2, || unpack(Source::memory(&blob), &root, &options));
         let below = if layer == 0 { Below::Nothing } else { Below::Something };
@@ -260,9 +273,10 @@ pub fn apply_with(
         if way.overlay() {
             lowers_before.push(Tree::of(&root));
         }
+        blobs.push(blob);
     }
     let tree = merged(&scene, way, reports.len());
-    Outcome { setting, reports, failure, tree, scene, lowers: lowers_before }
+    Outcome { setting, reports, failure, tree, scene, blobs, lowers: lowers_before }
 }
 
 /// Upper directories look different from the bottom one where the library knows better than to
