@@ -64,6 +64,7 @@ fn take(
                 assert_eq!(data.len() as u64, stored);
             }
             Event::End => {}
+            other => panic!("an event that this target does not know: {other:?}"),
         }
     }
 }
