@@ -17,7 +17,7 @@ help:
 
 ## test: all tests; what .ci/run runs
 .PHONY: test
-test: lint test-rust test-schedules test-c test-go test-kernel test-containerd
+test: lint test-rust test-schedules test-fuzz test-c test-go test-kernel test-containerd
 
 ## lint: formatters, clippy, rustdoc, the structure of src/, go vet, manual pages, scripts, licence lines
 .PHONY: lint
@@ -26,6 +26,8 @@ lint: lint-tools
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --quiet --all-targets --features "$$(scripts/features)" -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps --workspace
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+	CARGO_TARGET_DIR="$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/fuzz" $(CARGO) clippy --quiet --release --manifest-path fuzz/Cargo.toml --config fuzz/.cargo/config.toml -- -D warnings
 	$(CARGO) test --quiet --test structure
 	@wrong=$$(gofmt -l go-bindings bench/go); [ -z "$$wrong" ] || { echo "gofmt would change $$wrong"; exit 1; }
 	cd go-bindings && $(GO_VET) ./...
@@ -56,6 +58,16 @@ test-rust:
 .PHONY: test-schedules
 test-schedules:
 	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/schedules" $(CARGO) test --quiet --lib schedules
+
+## test-fuzz: each fuzz target for some seconds, always the same inputs; root and overlayfs
+.PHONY: test-fuzz
+test-fuzz:
+	scripts/fuzz test
+
+## fuzz: each fuzz target for TIME seconds, 60 if not said; what it finds is below target/fuzz; root and overlayfs
+.PHONY: fuzz
+fuzz:
+	scripts/fuzz $(or $(TIME),60)
 
 # Other tools that the tests compare with, or take layers from.
 TEST_PACKAGES := acl attr buildah debootstrap gzip libarchive-tools libcap2-bin skopeo tar umoci zstd
