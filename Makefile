@@ -69,6 +69,21 @@ test-fuzz:
 fuzz:
 	scripts/fuzz $(or $(TIME),60)
 
+## test-sanitizers: the queue, its threads and whole unpacks under AddressSanitizer and ThreadSanitizer; 15 minutes
+.PHONY: test-sanitizers
+test-sanitizers:
+	rustup component add rust-src
+	$(ASAN) --lib pipeline
+	$(ASAN) --test threads
+	$(TSAN) --lib pipeline
+	$(TSAN) --test threads
+
+# The compiler has sanitizers for those who ask it in this way. A std that ThreadSanitizer does not see into
+# would have it take for races what std keeps apart.
+SANITIZED = RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=$(1) CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/$(2)" $(CARGO) test --quiet --target "$$(rustc -vV | sed -n 's/^host: //p')"
+ASAN = $(call SANITIZED,address,asan)
+TSAN = $(call SANITIZED,thread,tsan) -Zbuild-std
+
 # Other tools that the tests compare with, or take layers from.
 TEST_PACKAGES := acl attr buildah debootstrap gzip libarchive-tools libcap2-bin skopeo tar umoci zstd
 
