@@ -109,6 +109,45 @@ fn what_the_library_unpacked_is_clean() {
     }
 }
 
+/// Layers of which an entry makes what another one was, deletes or hides.
+#[test]
+fn what_the_library_unpacked_is_clean_in_whatever_order_it_came() {
+    if !needs::overlay() {
+        return;
+    }
+    for stack in [
+        // A directory that an entry only implies, after its whiteout and before it.
+        &["a/ a/lower=1", ".wh.a a/b/"][..],
+        &["a/ a/lower=1", "a/b/ .wh.a"],
+        &["a/ a/c/ a/c/lower=1", ".wh.a a/c/b=1"],
+        // A directory that a symlink replaces, after something was in it.
+        &["b/b->c b->no/where"],
+        &["b/b=1 b=2"],
+        // Nothing is below a FIFO or a file.
+        &["a/b/", "a| a/.wh.b"],
+        &["a/b/", "a/.wh.b a=1"],
+        // A marker that hides the symlink through which it was reached.
+        &["b/", "b/a->../b", "b/a/.wh..wh..opq b/a/x=1"],
+    ] {
+        let base = tempfile::tempdir().expect("tempdir");
+        let blobs: Vec<_> = stack.iter().map(|text| archive(&layer(text))).collect();
+        let directory = |number: usize| base.path().join(number.to_string());
+        for (number, blob) in blobs.iter().enumerate() {
+            fs::create_dir(directory(number)).expect("mkdir");
+            let lowers = Lowers::Known((0..number).rev().map(directory).collect());
+            let options = Options::default().mode(Mode::Overlay).lowers(lowers);
+            unpack(Source::memory(blob), directory(number), &options).expect("unpack");
+        }
+        let layers = blobs.iter().enumerate();
+        let layers = layers.map(|(n, blob)| AuditLayer::new(Source::memory(blob), directory(n)));
+        let mut kept = Kept::default();
+        let repair = AuditOptions::default().repair(true);
+        let report = audit(layers.collect(), &repair, &mut kept).expect("audit");
+        assert!(kept.0.is_empty(), "{stack:?}: {:#?}", kept.0);
+        assert_eq!((report.repaired, report.whiteouts), (0, 0), "{stack:?}");
+    }
+}
+
 #[test]
 fn what_a_wrong_mark_kept_from_being_deleted_is_deleted_by_the_repair() {
     if !needs::overlay() {

@@ -103,6 +103,30 @@ fn deep_tree_of_an_earlier_layer_is_deleted() {
     }
 }
 
+/// overlayfs lists whiteouts in a directory that it does not merge, and finds nothing of such a name:
+/// rm(1) goes on, and so does the removal.
+#[test]
+fn directory_in_which_a_mount_lists_what_is_not_there_is_deleted() {
+    if !needs::overlay() {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a directory");
+    for name in ["lower/a/b", "upper", "work"] {
+        fs::create_dir_all(place.path().join(name)).expect("a new directory");
+    }
+    for name in ["lower/a/ghost", "lower/a/b/ghost"] {
+        let (kind, mode) = (rustix::fs::FileType::CharacterDevice, Permissions::empty());
+        rustix::fs::mknodat(rustix::fs::CWD, place.path().join(name), kind, mode, 0)
+            .expect("mknod");
+    }
+    let mount = Overlay::for_writing(place.path(), "").expect("mounted");
+    let blob = archive(&[whiteout("a")]);
+    let result =
+        watched("ghost", || unpack(Source::memory(&blob), mount.path(), &Options::default()));
+    result.expect("applied");
+    assert!(!mount.path().join("a").exists());
+}
+
 #[test]
 fn audit_takes_trees_that_are_deeper_than_a_path_is_long() {
     if !needs::root() {

@@ -134,7 +134,6 @@ impl Removal<'_> {
             if matches!(name, b"." | b"..") {
                 continue;
             }
-            nothing = false;
             self.names += 1;
             if self.names > NAMES_MAX {
                 return Err(Errno::BUSY);
@@ -144,8 +143,12 @@ impl Removal<'_> {
                 result => result,
             };
             match removed {
-                Ok(()) | Err(Errno::NOENT) => {}
+                Ok(()) => nothing = false,
+                // Gone by now; or a mount lists what is not there: overlayfs does so with whiteouts
+                // in a directory that it does not merge.
+                Err(Errno::NOENT) => {}
                 Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                    nothing = false;
                     level.subdirectories.push(name.into());
                     self.waiting += 1;
                     if level.subdirectories.len() >= most {

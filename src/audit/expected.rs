@@ -95,6 +95,11 @@ impl Expected {
         self.names.get_mut(path).expect("was just made")
     }
 
+    fn is_other(&self, path: &[u8]) -> bool {
+        let described = self.names.get(path).and_then(|name| name.described.as_ref());
+        described.is_some_and(|described| described.kind != Kind::Directory)
+    }
+
     /// An entry is here: all that is above it is there as well.
     fn claim(&mut self, path: &[u8]) {
         let mut end = path.len();
@@ -103,6 +108,8 @@ impl Expected {
             if name.claimed && end != path.len() {
                 return;
             }
+            // As after deleting and making it: docs/layer-semantics.md.
+            name.opaque |= name.whiteout && end != path.len();
             name.claimed = true;
             match path[..end].iter().rposition(|byte| *byte == b'/') {
                 Some(slash) => end = slash,
@@ -114,6 +121,11 @@ impl Expected {
 
     /// A whiteout is here: the directories above it may be there for it, if there is something to hide.
     fn delete(&mut self, path: &[u8]) {
+        // Nothing is below what this layer has made something other than a directory.
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        if ends.into_iter().any(|end| self.is_other(&path[..end])) {
+            return;
+        }
         let name = self.name(path);
         name.whiteout = true;
         name.opaque |= name.claimed;
@@ -283,7 +295,8 @@ impl Reading<'_, '_> {
         }
         let resolved = self.resolved(parent)?;
         let path = joined(&resolved, name);
-        self.parent = Some((parent.to_vec(), resolved));
+        // What a symlink says may change with each entry: a marker can hide it.
+        self.parent = (resolved == parent).then(|| (parent.to_vec(), resolved));
         Ok(path)
     }
 
@@ -322,8 +335,11 @@ impl Reading<'_, '_> {
                 _ => {}
             }
         }
-        let levels = (0..=self.level).rev();
-        for level in levels {
+        if self.expected.is_covered(split(path).0) || self.expected.is_deleted(path) {
+            return Ok(None);
+        }
+        // Not on this layer's own disk: a symlink there that is not known yet comes later.
+        for level in (0..self.level).rev() {
             let Some(stat) = self.stack.stat(level, path)? else { continue };
             if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
                 return Ok(None);
