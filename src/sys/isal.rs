@@ -84,9 +84,16 @@ impl State {
         let code = unsafe { run(state, &mut self.header) };
         state.next_in = std::ptr::null_mut();
         state.next_out = std::ptr::null_mut();
+        let made = (avail_out - state.avail_out) as usize;
+        // On damage it gives back bytes that it had read ahead, also such as came with an earlier
+        // call. A stream that is well ends where its last byte is: in this call.
+        let Some(used) = avail_in.checked_sub(state.avail_in) else {
+            let fault = code.err().unwrap_or(Fault::Other);
+            return Step { used: 0, made, ended: false, fault: Some(fault) };
+        };
         Step {
-            used: (avail_in - state.avail_in) as usize,
-            made: (avail_out - state.avail_out) as usize,
+            used: used as usize,
+            made,
             ended: code.is_ok() && state.block_state == isal_block_state_ISAL_BLOCK_FINISH,
             fault: code.err(),
         }

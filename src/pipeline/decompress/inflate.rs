@@ -165,6 +165,48 @@ mod tests {
         }
     }
 
+    /// The next member begins where this one ends, however the input is cut: ISA-L reads ahead.
+    #[test]
+    fn member_ends_at_its_last_byte() {
+        for len in [0, 1, 5, 300, 70_000] {
+            for level in [0, 1, 6, 9] {
+                let mut encoder = GzEncoder::new(Vec::new(), Compression::new(level));
+                encoder.write_all(&sample(len)).unwrap();
+                let first = encoder.finish().unwrap();
+                let blob = [&first[..], &first[..]].concat();
+                let cuts = (1..40).chain(first.len().saturating_sub(20)..first.len() + 20);
+                for cut in cuts.filter(|cut| *cut < blob.len()) {
+                    for room in [1 << 17, 997] {
+                        let (mut inflate, mut out) = (isal::Inflate::new(), vec![0; room]);
+                        let (mut at, mut made) = (0, 0);
+                        loop {
+                            let end = if at < cut { cut } else { blob.len() };
+                            let step = inflate.step(&blob[at..end], &mut out);
+                            assert_eq!(
+                                step.fault, None,
+                                "{len} bytes, level {level}, cut at {cut}"
+                            );
+                            (at, made) = (at + step.used, made + step.made);
+                            if step.ended {
+                                break;
+                            }
+                        }
+                        assert_eq!((at, made), (first.len(), len), "level {level}, cut at {cut}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// On damage that makes the stream end early, ISA-L gives back more than it was given last.
+    #[test]
+    fn damage_that_ends_in_an_earlier_piece_is_refused() {
+        let blob = b"\x1f\x8b\x08\x01\0\0\0\0\0\0\x02\x9a\x9a\x30\x9a\x9a\x9a\x30\x9a\x9a\x9a\x9a\x9a\x9a\x9a\x9a";
+        for piece in 1..30 {
+            assert_eq!(both(blob, piece), (None, None), "{piece}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..Default::default() })]
 
