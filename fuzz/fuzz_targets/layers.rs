@@ -53,7 +53,7 @@ fn check(recipe: &Recipe) -> Result<(), String> {
 }
 
 /// Layers that the audit is known to be wrong about. Nothing should stand here for long.
-fn known(layer: &Vec<Entry>) -> bool {
+fn known(layer: &[Entry]) -> bool {
     takes_back(layer) || makes_again(layer)
 }
 
@@ -70,7 +70,7 @@ fn same_everywhere(recipe: &Recipe) -> Result<Option<(usize, usize)>, String> {
         if expected.failure.is_none() {
             compare(&expected, &got).map_err(|text| format!("{}: {text}", got.setting))?;
         }
-        if way.overlay() && !recipe.stack.0.iter().any(known) {
+        if way.overlay() && !recipe.stack.0.iter().any(|layer| known(layer)) {
             audited(&got)?;
         }
     }
