@@ -59,7 +59,7 @@ test-rust:
 test-schedules:
 	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/schedules" $(CARGO) test --quiet --lib schedules
 
-## test-fuzz: each fuzz target for some seconds, always the same inputs; root and overlayfs
+## test-fuzz: each fuzz target for some seconds, from a fixed seed; root and overlayfs
 .PHONY: test-fuzz
 test-fuzz:
 	scripts/fuzz test
