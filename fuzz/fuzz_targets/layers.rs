@@ -54,7 +54,7 @@ fn check(recipe: &Recipe) -> Result<(), String> {
 
 /// Layers that the audit is known to be wrong about. Nothing should stand here for long.
 fn known(layer: &[Entry]) -> bool {
-    takes_back(layer) || makes_again(layer)
+    takes_back(layer) && layer.iter().any(|entry| entry.typeflag == b'1')
 }
 
 /// The layer and entry that every mode refuses, or none when all applied and agree.
@@ -135,9 +135,8 @@ fn without_base(outcome: &mut Outcome) {
         .collect();
 }
 
-/// Whether a layer has another entry for a name that it has, or has put something below. The audit
-/// is known to look behind the symlink that is there now for what went into the directory that was
-/// there before, and to miss hardlinks to what another entry has replaced.
+/// Whether a layer has another entry for a name that it has, or has put something below. Of hardlinks
+/// to what another entry has replaced, the audit is known to find none.
 fn takes_back(layer: &[Entry]) -> bool {
     layer.iter().enumerate().any(|(number, last)| {
         let taken = parts(last);
@@ -147,18 +146,6 @@ fn takes_back(layer: &[Entry]) -> bool {
             name => name.starts_with(&taken) && !is_dir(last),
         };
         layer[..number].iter().any(gone)
-    })
-}
-
-/// Whether a layer has a whiteout of a directory, and something else in it. If the whiteout comes
-/// first, the audit is known to take the mark of that directory for a wrong one.
-fn makes_again(layer: &[Entry]) -> bool {
-    layer.iter().any(|whiteout| {
-        let mut hidden = parts(whiteout);
-        let Some(name) = hidden.pop() else { return false };
-        let Some(name) = name.strip_prefix(b".wh.") else { return false };
-        hidden.push(name.to_vec());
-        layer.iter().any(|entry| parts(entry).starts_with(&hidden))
     })
 }
 
