@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::io::Errno;
 use shuttle::thread;
 
 use crate::digest::Hasher;
+use crate::errno::Errno;
 use crate::error::{Cause, Error};
 use crate::pipeline::chunk::{CHUNK, Chunk};
 use crate::pipeline::queue::Queue;
