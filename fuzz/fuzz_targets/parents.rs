@@ -27,14 +27,7 @@ fuzz_target!(
         guard::keep_panics();
         guard::needs_overlay();
     },
-    |recipe: Recipe| {
-        if let Err(reason) = guard::guarded(|| check(&recipe)) {
-            let fails = |recipe: &Recipe| guard::guarded(|| check(recipe)).is_err();
-            let smallest = guard::shrink(recipe, Recipe::smaller, fails);
-            let last = guard::guarded(|| check(&smallest)).err();
-            guard::fail(&last.unwrap_or(reason), &smallest);
-        }
-    }
+    |recipe: Recipe| guard::holds(recipe, Recipe::smaller, check)
 );
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What no run may do, whatever it is about: panic, and keep descriptors.
 
+use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -19,6 +20,19 @@ pub fn keep_panics() {
 pub fn needs_overlay() {
     if !crate::common::needs::overlay() {
         std::process::exit(0);
+    }
+}
+
+/// Ends the run when `check` fails, with the smallest input that was found to fail.
+pub fn holds<T: Debug>(
+    input: T,
+    smaller: impl Fn(&T) -> Vec<T>,
+    check: impl Fn(&T) -> Result<(), String>,
+) {
+    let run = |input: &T| guarded(|| check(input));
+    if let Err(reason) = run(&input) {
+        let smallest = shrink(input, smaller, |input| run(input).is_err());
+        fail(&run(&smallest).err().unwrap_or(reason), &smallest);
     }
 }
 
@@ -53,7 +67,7 @@ fn descriptors() -> usize {
 const SHRINKING: Duration = Duration::from_secs(20);
 
 /// What fails in the same way and is not larger in any of the ways that `smaller` knows.
-pub fn shrink<T>(mut value: T, smaller: impl Fn(&T) -> Vec<T>, fails: impl Fn(&T) -> bool) -> T {
+fn shrink<T>(mut value: T, smaller: impl Fn(&T) -> Vec<T>, fails: impl Fn(&T) -> bool) -> T {
     let begin = Instant::now();
     'again: loop {
         for candidate in smaller(&value) {
@@ -70,7 +84,7 @@ pub fn shrink<T>(mut value: T, smaller: impl Fn(&T) -> Vec<T>, fails: impl Fn(&T
 }
 
 /// Ends the run as libFuzzer's crashes end, so that it keeps the input.
-pub fn fail(reason: &str, smallest: &dyn std::fmt::Debug) -> ! {
+pub fn fail(reason: &str, smallest: &dyn Debug) -> ! {
     eprintln!("\n{reason}\nfor\n{smallest:?}");
     std::process::abort();
 }
