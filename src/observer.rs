@@ -59,7 +59,7 @@ pub struct Warning {
     pub entry: u64,
     /// The entry's name as it stands in the archive.
     pub path: Vec<u8>,
-    /// The xattr's name, where the reason is about one.
+    /// The xattr's name, where the reason is about one; at most its first 4,096 bytes.
     pub detail: Vec<u8>,
 }
 

@@ -158,6 +158,10 @@ pub struct Skipped {
     pub examples: Vec<SkipExample>,
 }
 
+/// Bytes of a detail that are kept: PATH_MAX. A link's target may be longer and an xattr's name a
+/// megabyte, but warnings and findings that wait for the caller must not pile up.
+pub(crate) const DETAIL_MAX: usize = 4096;
+
 /// One thing that was skipped.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -165,7 +169,7 @@ pub struct SkipExample {
     /// The entry's name as it stands in the archive.
     #[serde(serialize_with = "lossy")]
     pub path: Vec<u8>,
-    /// The xattr's name, where the reason is about one.
+    /// The xattr's name, where the reason is about one; at most its first 4,096 bytes.
     #[serde(serialize_with = "lossy", skip_serializing_if = "Vec::is_empty")]
     pub detail: Vec<u8>,
 }

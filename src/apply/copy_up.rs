@@ -11,7 +11,7 @@ use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 use super::attributes::{Owner, open_special, set_mode, set_owner};
 use super::error::{ApplyError, Failing, JobCause};
 use super::job::Job;
-use super::xattr;
+use super::{open_file, xattr};
 use crate::cancel::Cancel;
 use crate::pipeline::PipelineError;
 use crate::resolve::{Component, DirId, SafeParent, is, times_of};
@@ -58,12 +58,8 @@ impl Job<'_> {
             return Err(ApplyError::new("openat of a lower file", Errno::BUSY).into());
         }
         self.count_logical(stat.st_size as u64)?;
-        let create =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let private = Permissions::RUSR | Permissions::WUSR;
         let to =
-            retry_on_intr(|| openat(at, name.as_bytes(), create, private)).failing("openat")?;
-        let path = self.path(dir, name);
+            retry_on_intr(|| open_file::create(at, name.as_bytes(), 0o600)).failing("openat")?;
         let mut copy =
             Copy { from: &source, to: &to, cancel: self.options.cancel.as_ref(), bytes: 0 };
         let copied = copy.data(stat.st_size as u64);
@@ -73,8 +69,8 @@ impl Job<'_> {
             copied => copied.failing("copy of a lower file")?,
         }
         set_owner(to.as_fd(), Owner { uid: stat.st_uid, gid: stat.st_gid })?;
-        for name in copy_xattrs(&source, |name, value| xattr::set(to.as_fd(), name, value))? {
-            self.skip_inherited(path.clone(), &name);
+        for xattr in copy_xattrs(&source, |name, value| xattr::set(to.as_fd(), name, value))? {
+            self.skip_inherited(&self.path(dir, name), &xattr);
         }
         set_mode(to.as_fd(), stat.st_mode & 0o7777)?;
         Ok(futimens(&to, &times_of(&stat)).failing("futimens")?)

@@ -169,7 +169,7 @@ impl Job<'_> {
                 continue;
             }
             match xattr::set(to.as_fd(), &name, &value) {
-                Err(Errno::OPNOTSUPP) => self.skip_inherited(self.resolver.tree.path(id), &name),
+                Err(Errno::OPNOTSUPP) => self.skip_inherited(&self.resolver.tree.path(id), &name),
                 result => result.failing("fsetxattr")?,
             }
         }

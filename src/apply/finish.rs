@@ -62,7 +62,7 @@ impl Job<'_> {
         if let Some(acl) = pending.default_acl {
             match xattr::set(fd.as_fd(), DEFAULT_ACL, &acl) {
                 Err(Errno::OPNOTSUPP) => {
-                    self.skip_inherited(self.resolver.tree.path(dir), DEFAULT_ACL);
+                    self.skip_inherited(&self.resolver.tree.path(dir), DEFAULT_ACL);
                 }
                 result => result.failing("fsetxattr of a default ACL")?,
             }

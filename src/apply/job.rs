@@ -12,7 +12,7 @@ use crate::limits::LimitExceeded;
 use crate::observer::Warning;
 use crate::options::{Lowers, Options};
 use crate::pipeline::{Chunk, PipelineError, Workers};
-use crate::report::{EntryCounts, SkipReason, Skips};
+use crate::report::{DETAIL_MAX, EntryCounts, SkipReason, Skips};
 use crate::resolve::{Component, DirId, Resolver, SafeParent, View, is, is_whiteout, stat_child};
 use crate::tar::{Entry, Kind};
 
@@ -34,10 +34,6 @@ pub(crate) struct Counts {
     pub(crate) file_bytes: u64,
     pub(crate) skipped: Skips,
 }
-
-/// Bytes of an xattr's name that a warning shows. The kernel takes 255, an archive may have a megabyte,
-/// and warnings that wait for the caller must not pile up.
-const DETAIL_MAX: usize = 4096;
 
 /// One layer on its way into one root. Entries come in archive order: `begin`, `data` for a file,
 /// `end`, and `pause` after those of a chunk; then `finish_planned` and `finish`.
@@ -279,26 +275,26 @@ impl<'j> Job<'j> {
     }
 
     pub(super) fn skip(&mut self, entry: &Entry, reason: SkipReason, detail: &[u8]) {
+        self.skipped(reason, entry.index, &entry.name, detail);
+    }
+
+    /// The same for something that was taken from a lower layer; the path is below the root.
+    pub(super) fn skip_inherited(&mut self, path: &[u8], xattr: &[u8]) {
+        // The entry that is being applied now.
+        let entry = self.counts.entries.total.saturating_sub(1);
+        self.skipped(SkipReason::XattrUnsupported, entry, path, xattr);
+    }
+
+    fn skipped(&mut self, reason: SkipReason, entry: u64, path: &[u8], detail: &[u8]) {
         let detail = &detail[..detail.len().min(DETAIL_MAX)];
-        self.counts.skipped.add(reason, &entry.name, detail);
+        self.counts.skipped.add(reason, path, detail);
         if reason == SkipReason::XattrUnsupported
             && !self.unsupported.insert(xattr::namespace(detail))
         {
             return;
         }
-        let (path, detail) = (entry.name.clone(), detail.to_vec());
-        (self.warn)(Warning { reason, entry: entry.index, path, detail });
-    }
-
-    /// The same for something that was taken from a lower layer; the path is below the root.
-    pub(super) fn skip_inherited(&mut self, path: Vec<u8>, xattr: &[u8]) {
-        let reason = SkipReason::XattrUnsupported;
-        self.counts.skipped.add(reason, &path, xattr);
-        if self.unsupported.insert(xattr::namespace(xattr)) {
-            // The entry that is being applied now.
-            let entry = self.counts.entries.total.saturating_sub(1);
-            (self.warn)(Warning { reason, entry, path, detail: xattr.to_vec() });
-        }
+        let (path, detail) = (path.to_vec(), detail.to_vec());
+        (self.warn)(Warning { reason, entry, path, detail });
     }
 
     /// The path of a name below the root, for messages and for comparing.

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
 use crate::escape::debug_with_text;
-use crate::report::SkipReason;
+use crate::report::{DETAIL_MAX, SkipReason};
 use crate::tar::Place;
 
 /// What is worth telling of an entry.
@@ -127,9 +127,9 @@ pub struct Refusal {
 }
 
 impl Finding {
-    /// PATH_MAX. A link's target may be longer and an xattr's name a megabyte, but findings that
-    /// wait for the caller must not pile up.
-    pub const DETAIL_MAX: usize = 4096;
+    /// Bytes of a detail that are kept: PATH_MAX, since a link's target may be longer and an xattr's
+    /// name a megabyte.
+    pub const DETAIL_MAX: usize = DETAIL_MAX;
 
     pub(super) fn new(kind: FindingKind, place: Place, detail: &[u8]) -> Finding {
         let detail = detail[..detail.len().min(Finding::DETAIL_MAX)].to_vec();
