@@ -41,10 +41,27 @@ const (
 	FindingAUFSMetadata FindingKind = 13
 	// FindingRefused is where Unpack fails; Err says how.
 	FindingRefused FindingKind = 14
+	// FindingIgnoredRecord is a PAX record of the entry, whose key is the detail, that unpack does
+	// not apply, such as SCHILY.acl.access.
+	FindingIgnoredRecord FindingKind = 15
+	// FindingGlobalRecord is a record of a global PAX header, whose key is the detail, that unpack
+	// does not apply, such as uid.
+	FindingGlobalRecord FindingKind = 16
+	// FindingNoEndMarker is an archive that ends without an end marker; unpack takes it where something
+	// else proves it whole.
+	FindingNoEndMarker FindingKind = 17
+	// FindingDataAfterEnd stands for bytes other than zeros behind the archive's end marker. Unpack does not
+	// look at them.
+	FindingDataAfterEnd FindingKind = 18
+	// FindingLinkToSkipped is a hardlink to something that unpack leaves out. Unpack leaves it out as
+	// well.
+	FindingLinkToSkipped FindingKind = 19
+	// FindingIgnoredEntry is an entry that means nothing in a layer. Unpack leaves it out.
+	FindingIgnoredEntry FindingKind = 20
 )
 
 // The last of them that this package knows, to ask the library how many there were of each.
-const lastFinding = FindingRefused
+const lastFinding = FindingIgnoredEntry
 
 // Finding is one thing that a scan found. Names are bytes as they stand in the archive: not yet safe
 // to use as a path.

@@ -153,6 +153,25 @@ const (
 	// SkipPropagatedMark is not of the layer but of this kernel: a directory's opaque mark that
 	// overlayfs copied up, removed again as WithUpper asks. The path is the directory's, below root.
 	SkipPropagatedMark SkipReason = 9
+	// SkipLinkToSkipped is a hardlink to something of this layer that was itself left out.
+	SkipLinkToSkipped SkipReason = 10
+	// SkipXattrNotPermitted is an xattr that takes more privilege than the caller has: security.* for
+	// a plain user or in a user namespace.
+	SkipXattrNotPermitted SkipReason = 11
+	// SkipIgnoredRecord is a PAX record that says something of its entry that is not applied, such as
+	// SCHILY.acl.access; its key is the detail.
+	SkipIgnoredRecord SkipReason = 12
+	// SkipGlobalRecord is a record of a global PAX header that no entry takes, such as uid; its key
+	// is the detail.
+	SkipGlobalRecord SkipReason = 13
+	// SkipNoEndMarker is not of an entry: the archive ends without an end marker, and was proven
+	// whole by other means.
+	SkipNoEndMarker SkipReason = 14
+	// SkipDataAfterEnd is not of an entry: bytes other than zeros behind the archive's end marker.
+	SkipDataAfterEnd SkipReason = 15
+	// SkipIgnoredEntry is an entry that means nothing in a layer, and that other appliers leave out
+	// as well.
+	SkipIgnoredEntry SkipReason = 16
 )
 
 // Warning tells of one thing that was left out.

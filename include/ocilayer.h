@@ -246,6 +246,33 @@ typedef enum ocilayer_finding_kind {
    * Unpack fails here: the error's kind, errno and message tell how.
    */
   OCILAYER_FINDING_REFUSED = 14,
+  /**
+   * A PAX record of the entry, whose key is the detail, that unpack does not apply, such as
+   * `SCHILY.acl.access`.
+   */
+  OCILAYER_FINDING_IGNORED_RECORD = 15,
+  /**
+   * A record of a global PAX header, whose key is the detail, that unpack does not apply, such
+   * as `uid`.
+   */
+  OCILAYER_FINDING_GLOBAL_RECORD = 16,
+  /**
+   * The archive ends without an end marker; unpack takes it where something else proves it
+   * whole.
+   */
+  OCILAYER_FINDING_NO_END_MARKER = 17,
+  /**
+   * Bytes other than zeros behind the archive's end marker. Unpack does not look at them.
+   */
+  OCILAYER_FINDING_DATA_AFTER_END = 18,
+  /**
+   * A hardlink to something that unpack leaves out. Unpack leaves it out as well.
+   */
+  OCILAYER_FINDING_LINK_TO_SKIPPED = 19,
+  /**
+   * An entry that means nothing in a layer. Unpack leaves it out.
+   */
+  OCILAYER_FINDING_IGNORED_ENTRY = 20,
 } ocilayer_finding_kind;
 
 /**
@@ -345,6 +372,37 @@ typedef enum ocilayer_skip_reason {
    * and that was removed from the upper directory. The path is the directory's, below the root.
    */
   OCILAYER_SKIP_PROPAGATED_MARK = 9,
+  /**
+   * A hardlink to something of this layer that was itself left out.
+   */
+  OCILAYER_SKIP_LINK_TO_SKIPPED = 10,
+  /**
+   * An xattr that takes more privilege than the caller has: `security.*` for a plain user or in
+   * a user namespace.
+   */
+  OCILAYER_SKIP_XATTR_NOT_PERMITTED = 11,
+  /**
+   * A PAX record that says something of its entry that is not applied, such as
+   * `SCHILY.acl.access`; its key is the detail.
+   */
+  OCILAYER_SKIP_IGNORED_RECORD = 12,
+  /**
+   * A record of a global PAX header that no entry takes, such as `uid`; its key is the detail.
+   */
+  OCILAYER_SKIP_GLOBAL_RECORD = 13,
+  /**
+   * Not of an entry: the archive ends without an end marker, and was proven whole by other
+   * means.
+   */
+  OCILAYER_SKIP_NO_END_MARKER = 14,
+  /**
+   * Not of an entry: bytes other than zeros behind the archive's end marker.
+   */
+  OCILAYER_SKIP_DATA_AFTER_END = 15,
+  /**
+   * An entry that means nothing in a layer, and that other appliers leave out as well.
+   */
+  OCILAYER_SKIP_IGNORED_ENTRY = 16,
 } ocilayer_skip_reason;
 
 /**

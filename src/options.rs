@@ -84,6 +84,19 @@ pub enum Devices {
     Skip,
 }
 
+/// How far the blob is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ReadTo {
+    /// To its end, so that both digests are of the whole and a cut blob fails.
+    #[default]
+    EndOfBlob,
+    /// To the end of the archive in it and no further: for a caller that reads the rest itself, checks
+    /// the digests and knows whether the blob was whole. The report has no digests, and an archive
+    /// without an end marker is taken. Digests cannot be expected.
+    EndOfArchive,
+}
+
 /// What is on disk when unpack returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -139,6 +152,8 @@ pub struct Options {
     pub devices: Devices,
     /// What is on disk on return.
     pub sync: Sync,
+    /// How far the blob is read.
+    pub read_to: ReadTo,
     /// Cancelling this from any thread ends the unpack with [`ErrorKind::Cancelled`].
     ///
     /// [`ErrorKind::Cancelled`]: crate::ErrorKind::Cancelled
@@ -238,6 +253,8 @@ impl Options {
         devices: Devices;
         /// Sets [`sync`](field@Options::sync).
         sync: Sync;
+        /// Sets [`read_to`](field@Options::read_to).
+        read_to: ReadTo;
     }
 
     /// Sets [`upper`](field@Options::upper).

@@ -142,6 +142,23 @@ pub enum SkipReason {
     /// Not of the layer, but of this kernel: a directory's opaque mark that overlayfs copied up
     /// and that was removed from the upper directory. The path is the directory's, below the root.
     PropagatedMark = 9,
+    /// A hardlink to something of this layer that was itself left out.
+    LinkToSkipped = 10,
+    /// An xattr that takes more privilege than the caller has: `security.*` for a plain user or in
+    /// a user namespace.
+    XattrNotPermitted = 11,
+    /// A PAX record that says something of its entry that is not applied, such as
+    /// `SCHILY.acl.access`; its key is the detail.
+    IgnoredRecord = 12,
+    /// A record of a global PAX header that no entry takes, such as `uid`; its key is the detail.
+    GlobalRecord = 13,
+    /// Not of an entry: the archive ends without an end marker, and was proven whole by other
+    /// means.
+    NoEndMarker = 14,
+    /// Not of an entry: bytes other than zeros behind the archive's end marker.
+    DataAfterEnd = 15,
+    /// An entry that means nothing in a layer, and that other appliers leave out as well.
+    IgnoredEntry = 16,
 }
 
 /// Counts by reason, with the first few paths of each.
@@ -226,6 +243,13 @@ impl SkipReason {
             SkipReason::Filtered => "declined by the filter",
             SkipReason::UnneededWhiteout => "whiteout of a name that no parent has",
             SkipReason::PropagatedMark => "opaque mark that this kernel copied up, removed",
+            SkipReason::LinkToSkipped => "hardlink to something that was left out",
+            SkipReason::XattrNotPermitted => "xattr that takes more privilege",
+            SkipReason::IgnoredRecord => "PAX record not applied",
+            SkipReason::GlobalRecord => "global PAX record not applied",
+            SkipReason::NoEndMarker => "archive without an end marker",
+            SkipReason::DataAfterEnd => "data behind the archive's end marker",
+            SkipReason::IgnoredEntry => "entry without a meaning",
         }
     }
 }

@@ -207,6 +207,7 @@ impl ocilayer_options {
                 devices: meaning(&DEVICES, "options.devices", self.devices)?,
                 sync: meaning(&SYNCS, "options.sync", self.sync)?,
                 cancel: self.cancel.as_ref().map(|token| token.0.clone()),
+                ..Options::default()
             })
         }
     }

@@ -49,6 +49,21 @@ pub enum ocilayer_finding_kind {
     OCILAYER_FINDING_AUFS_METADATA = 13,
     /// Unpack fails here: the error's kind, errno and message tell how.
     OCILAYER_FINDING_REFUSED = 14,
+    /// A PAX record of the entry, whose key is the detail, that unpack does not apply, such as
+    /// `SCHILY.acl.access`.
+    OCILAYER_FINDING_IGNORED_RECORD = 15,
+    /// A record of a global PAX header, whose key is the detail, that unpack does not apply, such
+    /// as `uid`.
+    OCILAYER_FINDING_GLOBAL_RECORD = 16,
+    /// The archive ends without an end marker; unpack takes it where something else proves it
+    /// whole.
+    OCILAYER_FINDING_NO_END_MARKER = 17,
+    /// Bytes other than zeros behind the archive's end marker. Unpack does not look at them.
+    OCILAYER_FINDING_DATA_AFTER_END = 18,
+    /// A hardlink to something that unpack leaves out. Unpack leaves it out as well.
+    OCILAYER_FINDING_LINK_TO_SKIPPED = 19,
+    /// An entry that means nothing in a layer. Unpack leaves it out.
+    OCILAYER_FINDING_IGNORED_ENTRY = 20,
 }
 
 impl From<FindingKind> for ocilayer_finding_kind {
@@ -69,6 +84,12 @@ impl From<FindingKind> for ocilayer_finding_kind {
             FindingKind::Duplicate => C::OCILAYER_FINDING_DUPLICATE,
             FindingKind::AufsMetadata => C::OCILAYER_FINDING_AUFS_METADATA,
             FindingKind::Refused => C::OCILAYER_FINDING_REFUSED,
+            FindingKind::IgnoredRecord => C::OCILAYER_FINDING_IGNORED_RECORD,
+            FindingKind::GlobalRecord => C::OCILAYER_FINDING_GLOBAL_RECORD,
+            FindingKind::NoEndMarker => C::OCILAYER_FINDING_NO_END_MARKER,
+            FindingKind::DataAfterEnd => C::OCILAYER_FINDING_DATA_AFTER_END,
+            FindingKind::LinkToSkipped => C::OCILAYER_FINDING_LINK_TO_SKIPPED,
+            FindingKind::IgnoredEntry => C::OCILAYER_FINDING_IGNORED_ENTRY,
         }
     }
 }

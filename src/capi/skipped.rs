@@ -30,6 +30,23 @@ pub enum ocilayer_skip_reason {
     /// Not of the layer, but of this kernel: a directory's opaque mark that overlayfs copied up
     /// and that was removed from the upper directory. The path is the directory's, below the root.
     OCILAYER_SKIP_PROPAGATED_MARK = 9,
+    /// A hardlink to something of this layer that was itself left out.
+    OCILAYER_SKIP_LINK_TO_SKIPPED = 10,
+    /// An xattr that takes more privilege than the caller has: `security.*` for a plain user or in
+    /// a user namespace.
+    OCILAYER_SKIP_XATTR_NOT_PERMITTED = 11,
+    /// A PAX record that says something of its entry that is not applied, such as
+    /// `SCHILY.acl.access`; its key is the detail.
+    OCILAYER_SKIP_IGNORED_RECORD = 12,
+    /// A record of a global PAX header that no entry takes, such as `uid`; its key is the detail.
+    OCILAYER_SKIP_GLOBAL_RECORD = 13,
+    /// Not of an entry: the archive ends without an end marker, and was proven whole by other
+    /// means.
+    OCILAYER_SKIP_NO_END_MARKER = 14,
+    /// Not of an entry: bytes other than zeros behind the archive's end marker.
+    OCILAYER_SKIP_DATA_AFTER_END = 15,
+    /// An entry that means nothing in a layer, and that other appliers leave out as well.
+    OCILAYER_SKIP_IGNORED_ENTRY = 16,
 }
 
 impl From<SkipReason> for ocilayer_skip_reason {
@@ -45,6 +62,13 @@ impl From<SkipReason> for ocilayer_skip_reason {
             SkipReason::Filtered => C::OCILAYER_SKIP_FILTERED,
             SkipReason::UnneededWhiteout => C::OCILAYER_SKIP_UNNEEDED_WHITEOUT,
             SkipReason::PropagatedMark => C::OCILAYER_SKIP_PROPAGATED_MARK,
+            SkipReason::LinkToSkipped => C::OCILAYER_SKIP_LINK_TO_SKIPPED,
+            SkipReason::XattrNotPermitted => C::OCILAYER_SKIP_XATTR_NOT_PERMITTED,
+            SkipReason::IgnoredRecord => C::OCILAYER_SKIP_IGNORED_RECORD,
+            SkipReason::GlobalRecord => C::OCILAYER_SKIP_GLOBAL_RECORD,
+            SkipReason::NoEndMarker => C::OCILAYER_SKIP_NO_END_MARKER,
+            SkipReason::DataAfterEnd => C::OCILAYER_SKIP_DATA_AFTER_END,
+            SkipReason::IgnoredEntry => C::OCILAYER_SKIP_IGNORED_ENTRY,
         }
     }
 }

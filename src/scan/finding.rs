@@ -46,11 +46,26 @@ pub enum FindingKind {
     AufsMetadata = 13,
     /// Unpack fails here; the finding has its error.
     Refused = 14,
+    /// A PAX record of the entry, whose key is the detail, that unpack does not apply, such as
+    /// `SCHILY.acl.access`.
+    IgnoredRecord = 15,
+    /// A record of a global PAX header, whose key is the detail, that unpack does not apply, such
+    /// as `uid`.
+    GlobalRecord = 16,
+    /// The archive ends without an end marker; unpack takes it where something else proves it
+    /// whole.
+    NoEndMarker = 17,
+    /// Bytes other than zeros behind the archive's end marker. Unpack does not look at them.
+    DataAfterEnd = 18,
+    /// A hardlink to something that unpack leaves out. Unpack leaves it out as well.
+    LinkToSkipped = 19,
+    /// An entry that means nothing in a layer. Unpack leaves it out.
+    IgnoredEntry = 20,
 }
 
 impl FindingKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [FindingKind; 14] = [
+    pub const ALL: [FindingKind; 20] = [
         FindingKind::Whiteout,
         FindingKind::Opaque,
         FindingKind::TrustedXattr,
@@ -65,6 +80,12 @@ impl FindingKind {
         FindingKind::Duplicate,
         FindingKind::AufsMetadata,
         FindingKind::Refused,
+        FindingKind::IgnoredRecord,
+        FindingKind::GlobalRecord,
+        FindingKind::NoEndMarker,
+        FindingKind::DataAfterEnd,
+        FindingKind::LinkToSkipped,
+        FindingKind::IgnoredEntry,
     ];
 
     /// A few words for people.
@@ -84,6 +105,12 @@ impl FindingKind {
             FindingKind::Duplicate => "name occurs again",
             FindingKind::AufsMetadata => "aufs metadata",
             FindingKind::Refused => "refused",
+            FindingKind::IgnoredRecord => "PAX record not applied",
+            FindingKind::GlobalRecord => "global PAX record not applied",
+            FindingKind::NoEndMarker => "no end marker",
+            FindingKind::DataAfterEnd => "data behind the end marker",
+            FindingKind::LinkToSkipped => "hardlink to something left out",
+            FindingKind::IgnoredEntry => "entry without a meaning",
         }
     }
 
