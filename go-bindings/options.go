@@ -66,14 +66,15 @@ type IDRange struct {
 	Container, Host, Count uint32
 }
 
-// Limits bound what one layer may ask for. Zero stands for the default, which no real image meets
-// and no bomb passes. Exceeding one fails the unpack with [ErrLimit].
+// Limits bound what one layer may ask for. Zero stands for the default, which no real image meets.
+// Exceeding one fails the unpack with [ErrLimit], whose message names it.
 type Limits struct {
-	// Entries of the archive.
+	// Entries of the archive: 10,000,000.
 	Entries uint64
-	// Bytes of the uncompressed archive, and of all files together with their holes.
+	// Bytes of the uncompressed archive, and of all files together with their holes: 1 << 40.
 	Bytes uint64
-	// Ratio of uncompressed to compressed bytes.
+	// Ratio of uncompressed to compressed bytes, looked at from 1 GiB on; there is no such limit by
+	// default, since real layers reach any ratio.
 	Ratio uint64
 	// PathBytes in a name or a link target.
 	PathBytes uint64
@@ -84,7 +85,8 @@ type Limits struct {
 	// Memory is the number of bytes for what has to be remembered of the layer until its end, its
 	// directories above all: some 500 for each.
 	Memory uint64
-	// ZstdWindowLog is the window that a zstd frame may ask for, as a power of two: 10 to 31.
+	// ZstdWindowLog is the window that a zstd frame may ask for, as a power of two: 10 to 31, by default
+	// 29. The unpack takes as much memory.
 	ZstdWindowLog uint64
 }
 

@@ -744,31 +744,33 @@ typedef struct ocilayer_options {
    */
   ocilayer_warning_fn warning;
   /**
-   * Limits: 0 stands for the default, which no real image meets and no bomb passes. Entries.
+   * Limits: 0 stands for the default, which no real image meets. Entries: 10,000,000.
    */
   uint64_t limit_entries;
   /**
-   * Uncompressed bytes of the archive, and of all files together with their holes.
+   * Uncompressed bytes of the archive, and of all files together with their holes: 2^40.
    */
   uint64_t limit_bytes;
   /**
-   * Uncompressed bytes for each compressed one.
+   * Uncompressed bytes for each compressed one, looked at from 2^30 bytes on: by default there is
+   * no such limit, since real layers reach any ratio.
    */
   uint64_t limit_ratio;
   /**
-   * Bytes in a name or a link target.
+   * Bytes in a name or a link target: 4,096.
    */
   uint64_t limit_path_bytes;
   /**
-   * Components in a name.
+   * Components in a name: 512.
    */
   uint64_t limit_path_depth;
   /**
-   * Bytes of all xattrs of one entry.
+   * Bytes of all xattrs of one entry: 2^20.
    */
   uint64_t limit_xattr_bytes;
   /**
-   * Window that a zstd frame may ask for, as a power of two: 10 to 31.
+   * Window that a zstd frame may ask for, as a power of two: 10 to 31, by default 29. The unpack
+   * takes as much memory.
    */
   uint64_t limit_zstd_window_log;
   /**
@@ -779,9 +781,17 @@ typedef struct ocilayer_options {
   const char *upper;
   /**
    * Bytes of memory for what has to be remembered of the layer until its end, its directories
-   * above all: some 500 for each.
+   * above all: some 500 for each. 2^30 by default.
    */
   uint64_t limit_memory;
+  /**
+   * One of OCILAYER_READ_TO_*: how far the blob is read.
+   */
+  uint32_t read_to;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
 } ocilayer_options;
 
 /**

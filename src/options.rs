@@ -222,6 +222,10 @@ pub enum OptionsError {
     /// /proc/self/mountinfo cannot be read.
     #[error("mounts of this machine: {0}")]
     Mounts(String),
+    /// [`ReadTo::EndOfArchive`] with digests that are expected, or for a scan, whose findings are of
+    /// the whole blob.
+    #[error("a blob whose digests are expected, or that is scanned, is read to its end")]
+    NotRead,
     /// Ranges of ids that overlap, or reach an id that means "none".
     #[error("owner ranges that overlap or pass the last id")]
     Ranges,
@@ -300,6 +304,9 @@ impl Options {
         if self.mode != Mode::Directory && self.upper.is_some() {
             return Err(OptionsError::UpperInOverlayMode);
         }
+        if self.read_to == ReadTo::EndOfArchive && self.expect != Expect::default() {
+            return Err(OptionsError::NotRead);
+        }
         self.check_others()
     }
 
@@ -308,6 +315,9 @@ impl Options {
         let below = matches!(&self.lowers, Lowers::Known(lowers) if !lowers.is_empty());
         if self.mode == Mode::Directory && below {
             return Err(OptionsError::LowersInDirectoryMode);
+        }
+        if self.read_to == ReadTo::EndOfArchive {
+            return Err(OptionsError::NotRead);
         }
         self.check_others()
     }

@@ -193,7 +193,7 @@ fn memory_has_a_limit_of_its_own() {
             agree::check(&blob, &options, Below::Nothing, &result);
             let error = result.expect_err(what);
             assert_eq!(error.kind(), ErrorKind::Limit, "{what}: {error}");
-            assert!(matches!(limit(&error), LimitExceeded::Memory(_)), "{what}: {error}");
+            assert!(matches!(limit(&error), LimitExceeded::Memory { .. }), "{what}: {error}");
             assert!(error.place().is_some(), "{what}: {error}");
         }
     }
@@ -239,7 +239,7 @@ fn copied_up_files_count_against_the_limit() {
         unpack(Source::memory(&blob), scene.root(1), &options)
     };
     let error = stack(size as u64 - 1).expect_err("more than the limit");
-    assert!(matches!(limit(&error), LimitExceeded::Bytes(_)), "{error}");
+    assert!(matches!(limit(&error), LimitExceeded::Bytes { .. }), "{error}");
     let report = stack(size as u64).expect("just enough");
     assert_eq!((report.copied_up, report.bytes.files), (1, size as u64));
 }
@@ -283,7 +283,7 @@ fn audit_has_the_same_limit_of_memory() {
     };
     assert!(audited(8 << 20).expect("audited").is_clean());
     let error = audited(2 << 20).expect_err("too many long paths");
-    assert!(matches!(limit(&error), LimitExceeded::Memory(_)), "{error}");
+    assert!(matches!(limit(&error), LimitExceeded::Memory { .. }), "{error}");
 }
 
 /// Each marker of the root would look at each name of the lower layer: a hundred million of them.

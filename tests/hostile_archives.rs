@@ -545,9 +545,13 @@ fn bomb_is_stopped_by_its_ratio() {
         .chain((0..20).map(|_| frame.clone()))
         .flatten()
         .collect();
-    let scene = Scene::new();
-    let result = unpack(Source::memory(&blob), scene.root(0), &Options::default());
-    assert_eq!(result.expect_err("a bomb").kind(), ErrorKind::Limit);
+    let by_default = unpack(Source::memory(&blob), Scene::new().root(0), &Options::default());
+    by_default.expect("real layers reach any ratio");
+    let options = Options::default().limits(Limits::default().ratio(400));
+    let result = unpack(Source::memory(&blob), Scene::new().root(0), &options);
+    let error = result.expect_err("a bomb");
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    assert!(error.to_string().contains("times its size, the limit ratio is 400"), "{error}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ mod common;
 
 use common::agree::{Kept, scanned};
 use common::archive::{
-    Entry, archive, block_device, char_device, dir, fifo, file, gzip, hardlink, layer, opaque,
-    symlink, unfinished, whiteout, zstd,
+    Entry, archive, block_device, char_device, dir, extended, fifo, file, gzip, hardlink, layer,
+    opaque, pax, symlink, unfinished, whiteout, zstd,
 };
 use common::child::is_child;
 use common::memory;
@@ -70,6 +70,7 @@ fn each_kind_of_finding_has_its_entry_and_detail() {
         (file("t/x"), &[(Refused, "Layer")]),
         (hardlink("nowhere", "missing"), &[(Refused, "Layer")]),
         (file(".wh."), &[(Refused, "Layer")]),
+        (file("acl").record("SCHILY.acl.access", ""), &[(IgnoredRecord, "SCHILY.acl.access")]),
         (file("last"), &[]),
     ];
     let entries: Vec<Entry> = table.iter().map(|(entry, _)| entry.clone()).collect();
@@ -87,12 +88,38 @@ fn each_kind_of_finding_has_its_entry_and_detail() {
             assert_eq!(told(&kept), expected);
             assert_eq!(report.entries.total, entries.len() as u64);
             assert!(!report.partial && report.is_refused() && report.diff_id.is_some());
-            for kind in FindingKind::ALL {
+            // Of the archive, not of an entry.
+            let others = [GlobalRecord, NoEndMarker, DataAfterEnd];
+            for kind in FindingKind::ALL.into_iter().filter(|kind| !others.contains(kind)) {
                 let count = expected.iter().filter(|(found, ..)| *found == kind).count();
                 assert!(count > 0, "{kind:?} is in no row");
                 assert_eq!(report.findings.count(kind), count as u64, "{kind:?}");
             }
         }
+    }
+}
+
+#[test]
+fn what_is_odd_about_the_archive_has_its_place() {
+    let global = extended(b'g', &pax(&[("comment", "x"), ("uid", "0")]));
+    let entries = unfinished(&[file("a"), file("b").after(global)]);
+    let ended = [entries.clone(), vec![0; 1024]].concat();
+    let behind = [ended.clone(), file("c").bytes()].concat();
+    let about = (GlobalRecord, 1, 1536, "uid");
+    type Told<'t> = (FindingKind, u64, u64, &'t str);
+    let table: [(Vec<u8>, &[Told]); 3] = [
+        (ended, &[about]),
+        (behind, &[about, (DataAfterEnd, 2, 3072, "")]),
+        (gzip(&entries), &[about, (NoEndMarker, 2, 2048, "")]),
+    ];
+    for (blob, expected) in table {
+        let (kept, report) = scanned(&blob, &bottom());
+        assert!(!report.expect("scanned").is_refused());
+        let told = kept.0.iter().map(|finding| {
+            let place = finding.place.as_ref().expect("a place");
+            (finding.kind, place.entry, place.offset, std::str::from_utf8(&finding.detail).unwrap())
+        });
+        assert_eq!(told.collect::<Vec<_>>(), expected);
     }
 }
 
@@ -159,7 +186,8 @@ fn a_blob_that_is_damaged_or_another_is_a_finding() {
     let expect = Expect::default().blob(other.parse().expect("a digest"));
     let limits = Limits::default().entries(2);
     let table = [
-        ("cut", unfinished(&layer("a=1 b=2")), bottom(), ErrorKind::Archive, 2, true),
+        ("cut", archive(&layer("a=1 b=2"))[..1400].to_vec(), bottom(), ErrorKind::Archive, 1, true),
+        ("no end", unfinished(&layer("a=1 b=2")), bottom(), ErrorKind::Archive, 2, false),
         ("cut gzip", gzip(&whole)[..60].to_vec(), bottom(), ErrorKind::Corrupt, 0, true),
         ("digest", whole.clone(), bottom().expect(expect), ErrorKind::Digest, 3, false),
         ("limit", whole.clone(), bottom().limits(limits), ErrorKind::Limit, 2, true),

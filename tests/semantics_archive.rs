@@ -13,7 +13,10 @@ use common::cases::{each, each_applied, each_refused};
 use common::needs;
 use common::runner::{EVERY, Scene, Way};
 use common::tree::{Kind, Tree};
-use ocilayer::{Compression, Digest, Error, ErrorKind, Options, Report, Source, unpack};
+use ocilayer::{
+    Compression, Digest, Error, ErrorKind, Expect, Options, ReadTo, Report, SkipReason,
+};
+use ocilayer::{Source, unpack};
 use sha2::Digest as _;
 
 /// The archive is read alike in every mode; one of each kind shows it.
@@ -175,7 +178,7 @@ fn pax_global_header_is_not_an_entry() {
     if !needs::overlay() {
         return;
     }
-    let global = extended(b'g', &pax(&[("comment", "a revision"), ("mtime", "5")]));
+    let global = extended(b'g', &pax(&[("comment", "a revision")]));
     let named = Entry { before: vec![], ..file("pax_global_header").typeflag(b'g') };
     let named = named.data(pax(&[("comment", "x")]));
     let entries = vec![file("x").data("1").after(&global), file("y").after(named.bytes())];
@@ -183,11 +186,51 @@ fn pax_global_header_is_not_an_entry() {
         let list = outcome.tree.list();
         assert_eq!(list, ["pax/", "pax/header=keep", "pax_global_header=keep", "x=1", "y"]);
         assert_eq!(outcome.reports[1].entries.total, 2);
-        // Its values apply or not, but to all entries after it alike.
-        let mtimes = [outcome.tree.at("x").mtime, outcome.tree.at("y").mtime];
-        assert_eq!(mtimes[0], mtimes[1]);
+        assert!(outcome.reports[1].skipped.is_empty());
     });
     accepted_blob("alone", &[global, vec![0; 2 * BLOCK]].concat(), &[]);
+}
+
+#[test]
+fn records_of_a_global_header_are_reported_and_not_applied() {
+    if !needs::overlay() {
+        return;
+    }
+    let records = [
+        ("comment", "x"),
+        ("path", "evil"),
+        ("uid", "0"),
+        ("gid", "0"),
+        ("mtime", "5"),
+        ("SCHILY.xattr.user.k", "v"),
+    ];
+    let own = || file("su").data("1").mode(0o4755).owner(1000, 1001);
+    let entries = vec![own().after(extended(b'g', &pax(&records)))];
+    each_applied(WAYS, &[entries], |outcome| {
+        let (node, plain) = (outcome.tree.at("su"), own());
+        assert_eq!((node.uid, node.gid, node.mode), (1000, 1001, 0o4755));
+        assert_eq!(node.mtime.0, plain.mtime.0);
+        assert_eq!(node.xattr("user.k"), None);
+        let skipped = outcome.reports[0].skipped.get(SkipReason::GlobalRecord).expect("reported");
+        let keys: Vec<_> = skipped.examples.iter().map(|example| &example.detail[..]).collect();
+        let told: Vec<_> = records[1..].iter().map(|(key, _)| key.as_bytes()).collect();
+        assert_eq!(keys, told);
+    });
+}
+
+#[test]
+fn records_that_are_not_read_are_reported() {
+    if !needs::overlay() {
+        return;
+    }
+    let acl = file("f").record("SCHILY.acl.access", "user::rw-,group::r--,other::---");
+    let entries = vec![acl.record("RHT.security.selinux", "label").record("ctime", "5")];
+    each_applied(WAYS, &[entries], |outcome| {
+        assert_eq!(outcome.tree.list(), ["f"]);
+        let skipped = outcome.reports[0].skipped.get(SkipReason::IgnoredRecord).expect("reported");
+        assert_eq!((skipped.count, &skipped.examples[0].path[..]), (2, &b"f"[..]));
+        assert_eq!(skipped.examples[0].detail, b"SCHILY.acl.access");
+    });
 }
 
 #[test]
@@ -209,6 +252,61 @@ fn gnu_long_names_and_links_are_read() {
         assert_eq!(outcome.tree.at(&long("d")).kind, Kind::Directory);
         assert!(outcome.tree.get("short").is_some());
     });
+}
+
+#[test]
+fn last_of_two_long_names_counts_and_a_nul_ends_it() {
+    if !needs::overlay() {
+        return;
+    }
+    let long = |name: &[u8]| Entry { typeflag: b'L', ..file("././@LongLink") }.gnu().data(name);
+    let two = [long(b"first\0").bytes(), long(b"second\0").bytes()].concat();
+    let entries =
+        vec![file("x").after(two).data("1"), file("y").after(long(b"kept\0dropped\0").bytes())];
+    each_applied(WAYS, &[entries], |outcome| {
+        assert_eq!(outcome.tree.list(), ["kept", "second=1"]);
+    });
+}
+
+#[test]
+fn long_name_and_record_that_differ_are_refused() {
+    if !needs::overlay() {
+        return;
+    }
+    let long = Entry { typeflag: b'L', ..file("././@LongLink") }.gnu().data(b"gnu\0").bytes();
+    let entry = |path: &str| file("x").after(&long).record("path", path);
+    each_refused(WAYS, ErrorKind::Archive, &[vec![entry("pax")]]);
+    each_applied(WAYS, &[vec![entry("gnu")]], |outcome| assert_eq!(outcome.tree.list(), ["gnu"]));
+}
+
+#[test]
+fn prefix_beside_gnu_magic_is_joined_as_old_go_wrote_it() {
+    if !needs::overlay() {
+        return;
+    }
+    let conf = |prefix: &str| file("conf").patch(257, *b"ustar  \0").patch(345, prefix);
+    let whiteout = file(".wh.conf").patch(257, *b"ustar  \0").patch(345, "opt/one");
+    let entries = vec![conf("opt/one").data("1"), conf("opt/two").data("2")];
+    each_applied(WAYS, &[[layer("conf=keep"), entries].concat(), vec![whiteout]], |outcome| {
+        let list = outcome.tree.list();
+        assert_eq!(list, ["conf=keep", "opt/", "opt/one/", "opt/two/", "opt/two/conf=2"]);
+    });
+}
+
+#[test]
+fn directory_without_a_name_is_the_root() {
+    if !needs::overlay() {
+        return;
+    }
+    let nameless = |entry: Entry| Entry { name: vec![], ..entry };
+    each_applied(WAYS, &[vec![nameless(dir("x")).mode(0o700), file("f")]], |outcome| {
+        assert_eq!(outcome.tree.list(), ["f"]);
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &outcome.scene.root(0).metadata().expect("stat").permissions(),
+        );
+        assert_eq!(mode & 0o7777, 0o700);
+    });
+    each_refused(WAYS, ErrorKind::Archive, &[vec![nameless(file("x"))]]);
 }
 
 #[test]
@@ -353,21 +451,25 @@ fn nothing_after_the_end_is_extracted_but_all_of_it_is_digested() {
                 assert_eq!(report.bytes.layer, plain.len() as u64, "{what}");
                 assert_eq!(report.bytes.blob, blob.len() as u64, "{what}");
                 assert_eq!(report.compression, compression, "{what}");
+                let told = report.skipped.count(SkipReason::DataAfterEnd);
+                assert_eq!(
+                    told,
+                    u64::from(!what.contains("zero") && !what.contains("pad")),
+                    "{what}"
+                );
             }
         }
     }
 }
 
 #[test]
-fn entry_after_a_lone_zero_block_is_not_extracted() {
+fn entry_behind_a_lone_zero_block_is_refused() {
     if !needs::overlay() {
         return;
     }
-    let evil = file("evil").data("x").bytes();
-    let blob = [unfinished(&layer("a=1")), vec![0; BLOCK], evil, vec![0; 2 * BLOCK]].concat();
-    for report in accepted_blob("one zero block", &blob, &["a=1"]) {
-        assert_eq!(report.diff_id, Some(sha256(&blob)));
-    }
+    let more = file("b").data("x").bytes();
+    let blob = [unfinished(&layer("a=1")), vec![0; BLOCK], more, vec![0; 2 * BLOCK]].concat();
+    refused_blob("one zero block", &blob, ErrorKind::Archive);
 }
 
 #[test]
@@ -405,6 +507,26 @@ fn damaged_gzip_trailer_fails() {
     }
     refused_blob("second member cut", &[&blob[..], &blob[..20]].concat(), ErrorKind::Corrupt);
     refused_blob("junk", &[&blob[..], b"junk that is no member"].concat(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn zeros_behind_gzip_are_padding() {
+    if !needs::overlay() {
+        return;
+    }
+    let plain = archive(&layer("a=1"));
+    for zeros in [1, 2, 700, 1 << 20] {
+        let blob = [gzip(&plain), vec![0; zeros]].concat();
+        for report in accepted_blob("padding", &blob, &["a=1"]) {
+            assert_eq!(report.diff_id, Some(sha256(&plain)));
+            assert_eq!(report.blob_digest, Some(sha256(&blob)));
+        }
+        // Neither GNU gzip nor Go would read on behind padding.
+        let more = [&blob[..], &gzip(b"")[..]].concat();
+        refused_blob("member behind padding", &more, ErrorKind::Corrupt);
+        refused_blob("junk behind padding", &[&blob[..], b"x"].concat(), ErrorKind::Corrupt);
+    }
+    refused_blob("nothing but zeros", &[0; 100], ErrorKind::Archive);
 }
 
 #[test]
@@ -455,15 +577,67 @@ fn layer_without_entries_is_accepted() {
 }
 
 #[test]
-fn archive_that_stops_without_its_end_fails() {
+fn archive_without_an_end_marker_needs_something_else_to_prove_it_whole() {
     if !needs::overlay() {
         return;
     }
-    let plain = unfinished(&layer("a=1 d/ d/x=2"));
-    refused_blob("plain", &plain, ErrorKind::Archive);
-    refused_blob("gzip", &gzip(&plain), ErrorKind::Archive);
-    refused_blob("zstd", &zstd(&plain), ErrorKind::Archive);
-    refused_blob("half an end", &[plain, vec![0; BLOCK / 2]].concat(), ErrorKind::Archive);
+    let at_header = unfinished(&layer("a=1 d/ d/x=2"));
+    let dangling = extended(b'x', &pax(&[("path", "never")]));
+    let ends: [(&str, Vec<u8>); 4] = [
+        ("at a header", at_header.clone()),
+        ("after data", at_header[..at_header.len() - BLOCK + 1].to_vec()),
+        ("in padding", at_header[..at_header.len() - 100].to_vec()),
+        ("after a PAX header", [at_header.clone(), dangling].concat()),
+    ];
+    let list = ["a=1", "d/", "d/x=2"];
+    let reported = |report: &Report| report.skipped.count(SkipReason::NoEndMarker);
+    for (what, plain) in ends {
+        unpack_blob(&plain, |_, result| {
+            let error = result.expect_err(what);
+            assert_eq!(error.kind(), ErrorKind::Archive, "{what}");
+            assert!(error.to_string().contains("give its digest"), "{what}: {error}");
+        });
+        for blob in [gzip(&plain), zstd(&plain)] {
+            let reports = accepted_blob(what, &blob, &list);
+            assert!(reports.iter().all(|report| reported(report) == 1), "{what}");
+        }
+        let by = |change: fn(Options, Digest) -> Options, digest: &[u8]| {
+            let scene = Scene::new();
+            let options = change(Options::default(), sha256(digest));
+            let result = unpack(Source::memory(&plain), scene.root(0), &options);
+            result.map(|report| {
+                assert_eq!(Tree::of(&scene.root(0)).list(), list, "{what}");
+                reported(&report)
+            })
+        };
+        let blob = |options: Options, digest| options.expect(Expect::default().blob(digest));
+        let diff_id = |options: Options, digest| options.expect(Expect::default().diff_id(digest));
+        let to_end = |options: Options, _| options.read_to(ReadTo::EndOfArchive);
+        for proof in [blob, diff_id, to_end] {
+            assert_eq!(by(proof, &plain).expect(what), 1, "{what}");
+        }
+        let error = by(diff_id, b"another").expect_err(what);
+        assert_eq!(error.kind(), ErrorKind::Digest, "{what}");
+    }
+}
+
+#[test]
+fn archive_that_is_cut_within_an_entry_fails() {
+    if !needs::overlay() {
+        return;
+    }
+    let plain = unfinished(&layer("a=1 d/ d/x=hello"));
+    let in_data = plain[..plain.len() - BLOCK + 3].to_vec();
+    let in_header = plain[..plain.len() - BLOCK - 100].to_vec();
+    let half_an_end = [&plain[..], &[0; BLOCK / 2]].concat();
+    for (what, plain) in [("data", in_data), ("header", in_header), ("half an end", half_an_end)] {
+        for blob in [gzip(&plain), zstd(&plain)] {
+            refused_blob(what, &blob, ErrorKind::Archive);
+        }
+        let options = Options::default().expect(Expect::default().blob(sha256(&plain)));
+        let result = unpack(Source::memory(&plain), Scene::new().root(0), &options);
+        assert_eq!(result.expect_err(what).kind(), ErrorKind::Archive);
+    }
 }
 
 #[test]

@@ -276,35 +276,35 @@ pub struct Audit {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
-    /// Entries in the layer.
+    /// Entries in the layer [default: 10000000].
     #[arg(long, value_name = "N")]
     pub max_entries: Option<u64>,
 
-    /// Uncompressed bytes; K, M, G and T are powers of 1024.
+    /// Uncompressed bytes; K, M, G and T are powers of 1024 [default: 1T].
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub max_bytes: Option<u64>,
 
-    /// Uncompressed bytes per compressed byte, in layers over 1 GiB.
+    /// Uncompressed bytes per compressed byte, in layers over 1 GiB [default: no limit].
     #[arg(long, value_name = "N")]
     pub max_ratio: Option<u64>,
 
-    /// Bytes in a name.
+    /// Bytes in a name or a link's target [default: 4096].
     #[arg(long, value_name = "N")]
     pub max_path_bytes: Option<usize>,
 
-    /// Components in a name.
+    /// Components in a name [default: 512].
     #[arg(long, value_name = "N")]
     pub max_path_depth: Option<usize>,
 
-    /// Bytes of xattrs in one entry.
+    /// Bytes of xattrs in one entry [default: 1M].
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub max_xattr_bytes: Option<u64>,
 
-    /// Memory for what is remembered of the layer, its directories above all.
+    /// Memory for what is remembered of the layer, its directories above all [default: 1G].
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub max_memory: Option<u64>,
 
-    /// Memory that a zstd stream may ask for, as a power of two: 10 to 31.
+    /// Memory that a zstd stream may ask for, as a power of two: 10 to 31 [default: 29].
     #[arg(long, value_name = "LOG2", value_parser = clap::value_parser!(u32).range(10..=31))]
     pub max_zstd_window: Option<u32>,
 }

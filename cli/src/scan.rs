@@ -105,6 +105,9 @@ impl Scans<'_> {
             return Err(error);
         }
         match result {
+            Ok(report) if name == "-" && report.blob_bytes == 0 => {
+                self.fail(name, &Refusal::EmptyInput.to_string(), Value::Null)
+            }
             Ok(report) => {
                 self.refused |= report.is_refused();
                 self.printer.end(name, &report)

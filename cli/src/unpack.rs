@@ -34,6 +34,10 @@ pub enum Refusal {
     TerminalInput,
     #[error("standard input: {0}")]
     Input(io::Error),
+    #[error(
+        "standard input is empty, as after a download that failed: --digest says that it may be"
+    )]
+    EmptyInput,
     #[error("{file}: {error}")]
     LentIds { file: &'static str, error: io::Error },
     #[error("signal handlers: {0}")]
@@ -58,7 +62,16 @@ fn begin(arguments: &args::Unpack) -> Result<ocilayer::Result<Report>, Refusal> 
     let mut display = Display::new(arguments.quiet, arguments.verbose);
     let outcome = ocilayer::unpack_with(source, &arguments.root, &options, &mut display);
     display.finish();
-    Ok(outcome)
+    match outcome {
+        Ok(report) if is_nothing(arguments, &report) => Err(Refusal::EmptyInput),
+        outcome => Ok(outcome),
+    }
+}
+
+/// A stream without one byte, which nobody expected to be one.
+fn is_nothing(arguments: &args::Unpack, report: &Report) -> bool {
+    let expected = arguments.digest.is_some() || arguments.diff_id.is_some();
+    arguments.layer == "-" && report.bytes.blob == 0 && !expected
 }
 
 pub fn source(layer: &OsStr) -> Result<Source<'static>, Refusal> {
@@ -239,7 +252,10 @@ impl Refusal {
     /// Whether the command line is at fault, or the machine.
     pub fn exit(&self) -> Exit {
         match self {
-            Refusal::Input(_) | Refusal::LentIds { .. } | Refusal::Signals(_) => Exit::Failed,
+            Refusal::Input(_)
+            | Refusal::EmptyInput
+            | Refusal::LentIds { .. }
+            | Refusal::Signals(_) => Exit::Failed,
             _ => Exit::Usage,
         }
     }

@@ -148,6 +148,7 @@ impl<'j> Job<'j> {
             }
         };
         acted?;
+        entry.ignored.iter().for_each(|key| self.skip(entry, SkipReason::IgnoredRecord, key));
         self.check_memory()?;
         Ok(())
     }
@@ -155,8 +156,9 @@ impl<'j> Job<'j> {
     /// A file of this size is about to be made.
     pub(super) fn count_logical(&mut self, size: u64) -> Result<(), LimitExceeded> {
         self.logical_bytes = self.logical_bytes.saturating_add(size);
-        match self.logical_bytes > self.options.limits.bytes {
-            true => Err(LimitExceeded::Bytes(self.options.limits.bytes)),
+        let (got, limit) = (self.logical_bytes, self.options.limits.bytes);
+        match got > limit {
+            true => Err(LimitExceeded::Bytes { got, limit }),
             false => Ok(()),
         }
     }
@@ -164,8 +166,9 @@ impl<'j> Job<'j> {
     /// What is remembered of the layer grows with its entries: not past the limit.
     fn check_memory(&self) -> Result<(), LimitExceeded> {
         let limit = self.options.limits.memory;
-        match self.resolver.tree.bytes() + self.linked_lowers.bytes() > limit {
-            true => Err(LimitExceeded::Memory(limit)),
+        let got = self.resolver.tree.bytes() + self.linked_lowers.bytes();
+        match got > limit {
+            true => Err(LimitExceeded::Memory { got, limit }),
             false => Ok(()),
         }
     }
@@ -276,6 +279,16 @@ impl<'j> Job<'j> {
 
     pub(super) fn skip(&mut self, entry: &Entry, reason: SkipReason, detail: &[u8]) {
         self.skipped(reason, entry.index, &entry.name, detail);
+    }
+
+    /// Records of a global PAX header in front of this entry, by their keys.
+    pub(crate) fn note_global(&mut self, entry: u64, keys: &[Vec<u8>]) {
+        keys.iter().for_each(|key| self.skipped(SkipReason::GlobalRecord, entry, b"", key));
+    }
+
+    /// Something about the archive's end.
+    pub(crate) fn note_end(&mut self, reason: SkipReason) {
+        self.skipped(reason, self.counts.entries.total, b"", b"");
     }
 
     /// The same for something that was taken from a lower layer; the path is below the root.

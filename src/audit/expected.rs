@@ -203,8 +203,9 @@ impl Sink for Reading<'_, '_> {
         let done = self.meaning(entry, &mut names);
         self.names = names;
         done?;
-        match self.expected.bytes > self.limits.memory {
-            true => Err(Cause::Limit(LimitExceeded::Memory(self.limits.memory)).into()),
+        let (got, limit) = (self.expected.bytes, self.limits.memory);
+        match got > limit {
+            true => Err(Cause::Limit(LimitExceeded::Memory { got, limit }).into()),
             false => Ok(()),
         }
     }

@@ -31,7 +31,7 @@ use crate::observer::Progress;
 use crate::operation;
 use crate::operation::callbacks::{CallbackSender, Handler};
 use crate::operation::entries;
-use crate::options::{Mode, Options};
+use crate::options::{Mode, Options, ReadTo};
 use crate::pipeline::{Counters, Pipeline, Settings};
 use crate::pipeline::{Input, Source};
 use crate::setters::setters;
@@ -234,11 +234,17 @@ fn audit_layer(
     reading.check_scan()?;
     let mut caller = Caller { observer, failed: None };
     let (name, cancel) = ("ocilayer-audit", reading.cancel.as_ref());
-    let result =
-        operation::run(name, source, cancel, &mut caller, |scope, input, counters, callbacks| {
+    let result = operation::run(
+        name,
+        source,
+        cancel,
+        ReadTo::EndOfBlob,
+        &mut caller,
+        |scope, input, counters, callbacks| {
             let run = Run { options: &reading, counters, callbacks };
             run.layer(scope, input, stack, level, found)
-        });
+        },
+    );
     match caller.failed {
         // The worker was only told that nobody listens any more.
         Some(errno) => Err(Cause::Finding(errno).into()),
@@ -296,10 +302,11 @@ impl<'r> Run<'r> {
             target: None,
             parent: None,
         };
-        let read = entries::read(&self.options.limits, &mut reading);
+        // Without an end marker it is taken as it is: of a cut one the rest shows as damage.
+        let read = entries::read(&self.options.limits, ReadTo::EndOfBlob, &mut reading);
         let Reading { pipeline, expected, .. } = reading;
         match read {
-            Ok(()) => pipeline.finish().map(drop)?,
+            Ok(_) => pipeline.finish().map(drop)?,
             Err(error) => {
                 pipeline.abandon();
                 return Err(error);

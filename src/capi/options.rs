@@ -9,7 +9,7 @@ use super::cancel::ocilayer_cancel;
 use super::observer::{Callbacks, ocilayer_filter_fn, ocilayer_progress_fn, ocilayer_warning_fn};
 use crate::digest::Digest;
 use crate::limits::Limits;
-use crate::options::{Devices, Expect, IdRange, Lowers, Mode, Options, Owners, Sync};
+use crate::options::{Devices, Expect, IdRange, Lowers, Mode, Options, Owners, ReadTo, Sync};
 
 /// Values of ocilayer_options.mode: how whiteouts and opaque directories become visible.
 #[repr(C)]
@@ -51,6 +51,17 @@ pub enum ocilayer_sync {
     OCILAYER_SYNC_FILES = 1,
     /// One syncfs(2) of the root's file system.
     OCILAYER_SYNC_FILESYSTEM = 2,
+}
+
+/// Values of ocilayer_options.read_to: how far the blob is read.
+#[repr(C)]
+pub enum ocilayer_read_to {
+    /// To its end, so that both digests are of the whole and a cut blob fails.
+    OCILAYER_READ_TO_END_OF_BLOB = 0,
+    /// To the end of the archive in it and no further: for a caller that reads the rest itself, checks
+    /// the digests and knows whether the blob was whole. The report has no digests, none can be
+    /// expected, and an archive without an end marker is taken. Of unpack_layer only.
+    OCILAYER_READ_TO_END_OF_ARCHIVE = 1,
 }
 
 /// @count ids of the archive from @container on become those from @host on.
@@ -116,27 +127,33 @@ pub struct ocilayer_options {
     pub progress: ocilayer_progress_fn,
     /// Told what was left out. May be NULL.
     pub warning: ocilayer_warning_fn,
-    /// Limits: 0 stands for the default, which no real image meets and no bomb passes. Entries.
+    /// Limits: 0 stands for the default, which no real image meets. Entries: 10,000,000.
     pub limit_entries: u64,
-    /// Uncompressed bytes of the archive, and of all files together with their holes.
+    /// Uncompressed bytes of the archive, and of all files together with their holes: 2^40.
     pub limit_bytes: u64,
-    /// Uncompressed bytes for each compressed one.
+    /// Uncompressed bytes for each compressed one, looked at from 2^30 bytes on: by default there is
+    /// no such limit, since real layers reach any ratio.
     pub limit_ratio: u64,
-    /// Bytes in a name or a link target.
+    /// Bytes in a name or a link target: 4,096.
     pub limit_path_bytes: u64,
-    /// Components in a name.
+    /// Components in a name: 512.
     pub limit_path_depth: u64,
-    /// Bytes of all xattrs of one entry.
+    /// Bytes of all xattrs of one entry: 2^20.
     pub limit_xattr_bytes: u64,
-    /// Window that a zstd frame may ask for, as a power of two: 10 to 31.
+    /// Window that a zstd frame may ask for, as a power of two: 10 to 31, by default 29. The unpack
+    /// takes as much memory.
     pub limit_zstd_window_log: u64,
     /// OCILAYER_MODE_DIRECTORY, where the root is an overlay mount: the mount's upper directory.
     /// Marks of opaque directories that a faulty kernel copies up are then removed there, and
     /// counted by ocilayer_report_propagated_marks. NULL to leave them.
     pub upper: *const c_char,
     /// Bytes of memory for what has to be remembered of the layer until its end, its directories
-    /// above all: some 500 for each.
+    /// above all: some 500 for each. 2^30 by default.
     pub limit_memory: u64,
+    /// One of OCILAYER_READ_TO_*: how far the blob is read.
+    pub read_to: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /// What the first callers could not do without: a smaller size is a mistake.
@@ -206,10 +223,15 @@ impl ocilayer_options {
                 owners: self.owners()?,
                 devices: meaning(&DEVICES, "options.devices", self.devices)?,
                 sync: meaning(&SYNCS, "options.sync", self.sync)?,
+                read_to: self.read_to()?,
                 cancel: self.cancel.as_ref().map(|token| token.0.clone()),
-                ..Options::default()
             })
         }
+    }
+
+    fn read_to(&self) -> Result<ReadTo, ArgumentError> {
+        meaning(&[(0, ())], "options.reserved", self.reserved)?;
+        meaning(&READ_TOS, "options.read_to", self.read_to)
     }
 
     /// # Safety
@@ -311,6 +333,11 @@ const OWNERS: [(u32, Owners); 3] = [
 const DEVICES: [(u32, Devices); 2] = [
     (ocilayer_devices::OCILAYER_DEVICES_CREATE as u32, Devices::Create),
     (ocilayer_devices::OCILAYER_DEVICES_SKIP as u32, Devices::Skip),
+];
+
+const READ_TOS: [(u32, ReadTo); 2] = [
+    (ocilayer_read_to::OCILAYER_READ_TO_END_OF_BLOB as u32, ReadTo::EndOfBlob),
+    (ocilayer_read_to::OCILAYER_READ_TO_END_OF_ARCHIVE as u32, ReadTo::EndOfArchive),
 ];
 
 const SYNCS: [(u32, Sync); 3] = [

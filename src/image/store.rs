@@ -132,7 +132,7 @@ fn members(file: &File) -> io::Result<Option<HashMap<String, Member>>> {
             rest = &rest[used..];
             match event {
                 Event::More => break,
-                Event::Data { .. } | Event::EntryEnd => {}
+                Event::Data { .. } | Event::EntryEnd | Event::Global => {}
                 Event::End => {
                     over = true;
                     break;

@@ -13,6 +13,7 @@ use std::thread::{self, Scope, available_parallelism};
 
 use crate::cancel::Cancel;
 use crate::error::{Cause, Result};
+use crate::options::ReadTo;
 use crate::pipeline::{Counters, Input, PipelineError, Source};
 use crate::sys;
 
@@ -23,6 +24,7 @@ pub(crate) fn run<C: Send, T: Send>(
     name: &str,
     source: Source<'_>,
     cancel: Option<&Cancel>,
+    to: ReadTo,
     handler: &mut dyn Handler<C>,
     work: impl for<'s> FnOnce(
         &'s Scope<'s, '_>,
@@ -32,7 +34,7 @@ pub(crate) fn run<C: Send, T: Send>(
     ) -> Result<T>
     + Send,
 ) -> Result<T> {
-    let (input, read_callback) = source.open(cancel)?;
+    let (input, read_callback) = source.open(cancel, to)?;
     let counters = Arc::new(Counters::default());
     let (callbacks, server) = callbacks::channel(counters.clone(), input.size());
     thread::scope(|scope| {

@@ -64,7 +64,7 @@ impl<'a> Decompressor<'a> {
         counters: Arc<Counters>,
     ) -> Decompressor<'a> {
         let expected = settings.expect.blob.as_ref();
-        let wanted = expected.is_some() || !settings.skip_blob_digest;
+        let wanted = settings.digests && (expected.is_some() || !settings.skip_blob_digest);
         let blob = wanted.then(|| Hasher::towards(expected));
         let archive = Hasher::towards(settings.expect.diff_id.as_ref()).algorithm();
         let window_log = settings.limits.zstd_window_log;
@@ -163,11 +163,12 @@ impl OutputLimits {
         let layer = self.counters.layer_bytes.load(Ordering::Relaxed) + len as u64;
         self.counters.layer_bytes.store(layer, Ordering::Relaxed);
         if layer > self.limits.bytes {
-            return Err(LimitExceeded::Bytes(self.limits.bytes));
+            return Err(LimitExceeded::Bytes { got: layer, limit: self.limits.bytes });
         }
         let blob = self.counters.blob_bytes.load(Ordering::Relaxed);
         if layer >= self.ratio_floor && layer > blob.saturating_mul(self.limits.ratio) {
-            return Err(LimitExceeded::Ratio(self.limits.ratio));
+            let got = layer / blob.max(1);
+            return Err(LimitExceeded::Ratio { got, limit: self.limits.ratio });
         }
         Ok(())
     }

@@ -17,6 +17,8 @@
 //!   reader, and the reader waits only when there is neither a chunk nor anything to hash. Buffers
 //!   that only wait for hashing can never stop both. The reader must not keep the whole pool to
 //!   itself while it asks for more.
+//! - A source that may wait for ever behind the archive's end is read on demand: a chunk is begun
+//!   when the reader asks for it, and is as long as what the source gave.
 //! - A stop wakes the decompressor wherever it waits: for a buffer, for a pipe, for the caller's
 //!   read callback.
 
@@ -82,7 +84,8 @@ impl<'scope, E: Failure> Pipeline<'scope, E> {
         settings: &Settings,
         counters: Arc<Counters>,
     ) -> Result<Pipeline<'scope, E>, PipelineError> {
-        let queue = Queue::new(Hasher::towards(settings.expect.diff_id.as_ref()));
+        let hasher = settings.digests.then(|| Hasher::towards(settings.expect.diff_id.as_ref()));
+        let queue = Queue::new(hasher, input.on_demand);
         let engine = if settings.threads == 1 {
             let decompressor = Box::new(Decompressor::new(input, settings, counters.clone()));
             Engine::Inline { decompressor, ended: false }
@@ -117,8 +120,7 @@ impl<'scope, E: Failure> Pipeline<'scope, E> {
         }
     }
 
-    /// The next bytes of the archive; none at the end of the uncompressed stream. Every chunk
-    /// but the last is [`CHUNK`](chunk::CHUNK) long.
+    /// The next bytes of the archive; none at the end of the uncompressed stream.
     ///
     /// After an error there is nothing more to be had: [`abandon`](Pipeline::abandon) it.
     pub(crate) fn next(&mut self) -> Result<Option<Chunk>, E> {
@@ -139,7 +141,7 @@ impl<'scope, E: Failure> Pipeline<'scope, E> {
         }
     }
 
-    /// Drains what is left of the stream, so that both digests are of the whole.
+    /// Drains what is left of the stream, so that both digests are of the whole. Not without digests.
     pub(crate) fn finish(mut self) -> Result<Summary, E> {
         while self.next()?.is_some() {}
         let Pipeline { engine, queue, counters, .. } = self;

@@ -44,9 +44,11 @@ struct State<E> {
     made: usize,
     ready: VecDeque<Chunk>,
     unhashed: VecDeque<Chunk>,
+    hashes: bool,
     /// Away while somebody hashes, so that nobody holds the lock for that long.
     hasher: Option<Box<Hasher>>,
     digest_time: Duration,
+    demand: Demand,
     /// What the reader leaves to others, and how many are at it.
     tasks: VecDeque<Task<E>>,
     working: usize,
@@ -60,6 +62,19 @@ struct State<E> {
     failure: Option<PipelineError>,
     stopped: bool,
     asleep: Asleep,
+}
+
+/// Whether a chunk may be made before the reader asks for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Demand {
+    /// As many as there are buffers.
+    Any,
+    /// None: reading on could wait for ever, and the reader may have seen the end.
+    Nothing,
+    /// One, and it is not begun.
+    One,
+    /// One, and somebody is at it.
+    Begun,
 }
 
 /// Who waits at a condition variable. Waking nobody is a system call, too.
@@ -95,13 +110,17 @@ enum Work<E> {
 }
 
 impl<E: Failure> Queue<E> {
-    pub(super) fn new(hasher: Hasher) -> Arc<Queue<E>> {
+    /// Without a hasher nobody wants the digest. `on_demand`: a chunk is made when the reader asks for
+    /// it, and not before.
+    pub(super) fn new(hasher: Option<Hasher>, on_demand: bool) -> Arc<Queue<E>> {
         let state = State {
+            demand: if on_demand { Demand::Nothing } else { Demand::Any },
+            hashes: hasher.is_some(),
             free: Vec::new(),
             made: 0,
             ready: VecDeque::new(),
             unhashed: VecDeque::new(),
-            hasher: Some(Box::new(hasher)),
+            hasher: hasher.map(Box::new),
             digest_time: Duration::ZERO,
             tasks: VecDeque::new(),
             working: 0,
@@ -129,13 +148,16 @@ impl<E: Failure> Queue<E> {
             if state.stopped {
                 return None;
             }
-            if let Some(buffer) = state.free.pop() {
-                return Some(buffer);
-            }
-            if state.made < POOL {
-                state.made += 1;
-                drop(state);
-                return Some(vec![0; CHUNK].into());
+            if matches!(state.demand, Demand::Any | Demand::One) {
+                let free = state.free.pop();
+                if free.is_some() || state.made < POOL {
+                    state.made += usize::from(free.is_none());
+                    if state.demand == Demand::One {
+                        state.demand = Demand::Begun;
+                    }
+                    drop(state);
+                    return Some(free.unwrap_or_else(|| vec![0; CHUNK].into()));
+                }
             }
             state = self.work_or_wait(state, Who::Decompressor);
         }
@@ -150,8 +172,13 @@ impl<E: Failure> Queue<E> {
     /// Queues a chunk for the reader and for hashing.
     pub(super) fn put(&self, chunk: Chunk) {
         let mut state = self.lock();
-        state.unhashed.push_back(chunk.clone());
+        if state.hashes {
+            state.unhashed.push_back(chunk.clone());
+        }
         state.ready.push_back(chunk);
+        if state.demand == Demand::Begun {
+            state.demand = Demand::Nothing;
+        }
         self.release(state, &[Who::Reader, Who::Worker]);
     }
 
@@ -229,11 +256,17 @@ impl<E: Failure> Queue<E> {
             if state.ended {
                 return Ok(None);
             }
+            if state.demand == Demand::Nothing {
+                state.demand = Demand::One;
+                state = self.wake(state, &[Who::Decompressor]);
+                continue;
+            }
             state = self.work_or_wait(state, Who::Reader);
         }
     }
 
-    /// The digest of every chunk put, and the time it took. Hashes what is left.
+    /// The digest of every chunk put, and the time it took. Hashes what is left. Only of a queue with
+    /// a hasher.
     pub(super) fn finish(&self) -> (Digest, Duration) {
         let mut state = self.lock();
         while !state.unhashed.is_empty() || state.hasher.is_none() {
@@ -245,7 +278,11 @@ impl<E: Failure> Queue<E> {
 
     /// Hashes a chunk that the reader has made itself.
     pub(super) fn hash_here(&self, chunk: &Chunk) {
-        self.lock().unhashed.push_back(chunk.clone());
+        let mut state = self.lock();
+        if state.hashes {
+            state.unhashed.push_back(chunk.clone());
+        }
+        drop(state);
         self.hash_next();
     }
 

@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 
 use crate::cancel::Cancel;
 use crate::limits::{Limits, RATIO_FLOOR};
-use crate::options::{Expect, Options};
+use crate::options::{Expect, Options, ReadTo};
 
 /// What a pipeline needs to know of the options.
 #[derive(Clone)]
@@ -16,6 +16,8 @@ pub(crate) struct Settings {
     pub(crate) expect: Expect,
     /// See [`Options::skip_blob_digest`].
     pub(super) skip_blob_digest: bool,
+    /// The stream is read to its end, and hashed.
+    pub(crate) digests: bool,
     pub(crate) cancel: Option<Cancel>,
     /// The reader leaves work to others, so that more than two threads are of use.
     pub(crate) workers: bool,
@@ -35,6 +37,7 @@ impl Settings {
             limits: options.limits,
             expect: options.expect.clone(),
             skip_blob_digest: options.skip_blob_digest,
+            digests: options.read_to == ReadTo::EndOfBlob,
             cancel: options.cancel.clone(),
             workers: false,
             parallel_decode: threads >= PARALLEL_DECODE_FROM

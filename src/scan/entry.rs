@@ -65,7 +65,9 @@ impl<'r> EntryScan<'r> {
             Err(refused) => self.look_at_refused(entry, refused.into(), findings),
         };
         self.names = names;
-        done
+        done?;
+        let mut ignored = entry.ignored.iter();
+        ignored.try_for_each(|key| findings.note(FindingKind::IgnoredRecord, entry, key))
     }
 
     /// All of the entry's data is there.
@@ -180,8 +182,9 @@ impl<'r> EntryScan<'r> {
 
     fn check_memory(&self) -> Result<(), Cause> {
         let limit = self.options.limits.memory;
-        match self.tree.as_ref().is_some_and(|tree| tree.bytes() > limit) {
-            true => Err(LimitExceeded::Memory(limit).into()),
+        let got = self.tree.as_ref().map_or(0, Tree::bytes);
+        match got > limit {
+            true => Err(LimitExceeded::Memory { got, limit }.into()),
             false => Ok(()),
         }
     }

@@ -18,10 +18,10 @@ use crate::observer::Progress;
 use crate::operation;
 use crate::operation::callbacks::{CallbackSender, Handler};
 use crate::operation::entries::{self, Sink};
-use crate::options::Options;
+use crate::options::{Options, ReadTo};
 use crate::pipeline::{Chunk, Counters, Pipeline, Settings};
 use crate::pipeline::{Input, Source};
-use crate::tar::Entry;
+use crate::tar::{ArchiveEnd, Entry, Place};
 
 use entry::EntryScan;
 pub use finding::{Finding, FindingKind, Refusal};
@@ -73,10 +73,16 @@ pub fn scan(
     options.check_scan()?;
     let mut caller = Caller { observer, failed: None };
     let (name, cancel) = ("ocilayer-scan", options.cancel.as_ref());
-    let result =
-        operation::run(name, source, cancel, &mut caller, |scope, input, counters, callbacks| {
+    let result = operation::run(
+        name,
+        source,
+        cancel,
+        ReadTo::EndOfBlob,
+        &mut caller,
+        |scope, input, counters, callbacks| {
             Run { options, begin, counters, callbacks }.layer(scope, input)
-        });
+        },
+    );
     match caller.failed {
         // The worker was only told that nobody listens any more.
         Some(error) => Err(error),
@@ -124,13 +130,22 @@ impl<'r> Run<'r> {
         let pipeline = Pipeline::start(scope, input, &settings, self.counters.clone())?;
         let findings = FindingSender { callbacks: self.callbacks, report: ScanReport::default() };
         let mut reading = Reading { pipeline, findings, entry_scan: EntryScan::new(self.options) };
-        let read = entries::read(&self.options.limits, &mut reading);
+        let read = entries::read(&self.options.limits, ReadTo::EndOfBlob, &mut reading);
         let Reading { pipeline, mut findings, .. } = reading;
         let amounts = match read {
-            Ok(()) => match pipeline.finish() {
+            Ok(end) => match pipeline.finish() {
                 Ok(summary) => {
-                    if let Err(differs) = summary.compare(&self.options.expect) {
-                        findings.refuse(differs.into())?;
+                    if let ArchiveEnd::Missing { offset } = end {
+                        let entry = findings.report.entries.total;
+                        let place = Place { entry, path: Vec::new(), offset };
+                        findings.note_at(FindingKind::NoEndMarker, &place, b"")?;
+                    }
+                    let compression = summary.amounts.compression;
+                    let expect = &self.options.expect;
+                    let whole = summary.compare(expect).map_err(Error::from);
+                    let whole = whole.and_then(|()| entries::prove(end, compression, expect));
+                    if let Err(error) = whole {
+                        findings.refuse(error)?;
                     }
                     findings.report.blob_digest = summary.blob_digest;
                     findings.report.diff_id = Some(summary.diff_id);
@@ -179,6 +194,15 @@ impl Sink for Reading<'_, '_> {
 
     fn end(&mut self, entry: &Entry) -> Result<()> {
         self.entry_scan.end(entry, &mut self.findings)
+    }
+
+    fn global(&mut self, before: &Place, keys: &[Vec<u8>]) -> Result<()> {
+        let mut each = keys.iter();
+        each.try_for_each(|key| self.findings.note_at(FindingKind::GlobalRecord, before, key))
+    }
+
+    fn after_end(&mut self, end: &Place) -> Result<()> {
+        self.findings.note_at(FindingKind::DataAfterEnd, end, b"")
     }
 
     fn pause(&mut self) -> Result<()> {

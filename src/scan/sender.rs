@@ -9,7 +9,7 @@ use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::operation::callbacks::CallbackSender;
 use crate::pipeline::Amounts;
 use crate::report::EntryCounts;
-use crate::tar::{Entry, Kind};
+use crate::tar::{Entry, Kind, Place};
 
 /// What the caller was told, and how.
 pub(super) struct FindingSender {
@@ -19,7 +19,16 @@ pub(super) struct FindingSender {
 
 impl FindingSender {
     pub(super) fn note(&mut self, kind: FindingKind, entry: &Entry, detail: &[u8]) -> Result<()> {
-        self.send(Finding::new(kind, entry.place(), detail))
+        self.note_at(kind, &entry.place(), detail)
+    }
+
+    pub(super) fn note_at(
+        &mut self,
+        kind: FindingKind,
+        place: &Place,
+        detail: &[u8],
+    ) -> Result<()> {
+        self.send(Finding::new(kind, place.clone(), detail))
     }
 
     pub(super) fn refuse_entry(&mut self, entry: &Entry, cause: Cause) -> Result<()> {

@@ -53,7 +53,7 @@ pub struct Entry {
     pub index: u64,
     /// Where the first header of this entry starts, in bytes of the archive.
     pub offset: u64,
-    /// The name with all directories in it, never empty.
+    /// The name with all directories in it; empty for a directory that is the root.
     pub name: Vec<u8>,
     /// What the entry is.
     pub kind: Kind,
@@ -77,6 +77,9 @@ pub struct Entry {
     pub device: (u32, u32),
     /// Name and value, each name once, in the order of the archive.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Keys of PAX records that say something of the entry which is not read: star's text ACLs and
+    /// file flags, SELinux labels, Windows attributes. The first 64 of them.
+    pub ignored: Vec<Vec<u8>>,
 }
 
 /// Which entry of the archive an error is about.

@@ -9,10 +9,23 @@ use crate::limits::LimitExceeded;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TarError {
-    /// The archive ends without its end marker, within an entry or between two.
+    /// The archive ends within a header or the data of an entry.
     #[error("archive ends in the middle, at {offset}")]
     Truncated {
         /// Where it ends, in bytes of the uncompressed archive.
+        offset: u64,
+    },
+    /// The archive ends before a header or in padding, without an end marker, and nothing else proves
+    /// it whole: neither the end of a gzip or zstd stream nor an expected digest.
+    #[error("archive ends at {offset} without an end marker: give its digest to prove it whole")]
+    NoEndMarker {
+        /// Where it ends, in bytes of the uncompressed archive.
+        offset: u64,
+    },
+    /// Behind a lone block of zeros comes something else. Some readers end there, Go does not.
+    #[error("header at {offset} behind a lone block of zeros: the end marker has two")]
+    LoneZeroBlock {
+        /// Where that something starts, in bytes of the uncompressed archive.
         offset: u64,
     },
     /// The very first block is no header: the blob was never an archive.
@@ -70,8 +83,7 @@ pub enum TarError {
     /// The records of a PAX header are malformed, or say what no entry can have (POSIX pax).
     #[error("PAX header at {offset}: {fault}")]
     Pax {
-        /// Where the header starts, in bytes of the uncompressed archive: the PAX header, or the
-        /// entry's own where its xattrs and the global ones together are too many.
+        /// Where the PAX header starts, in bytes of the uncompressed archive.
         offset: u64,
         /// What is wrong with the records.
         fault: PaxFault,
@@ -100,7 +112,7 @@ pub enum TarError {
     RepeatedExtension {
         /// Where the second one starts, in bytes of the uncompressed archive.
         offset: u64,
-        /// What it is: `long name`, `long link target` or `PAX header`.
+        /// What it is: `PAX header`.
         what: &'static str,
     },
     /// Readers disagree what becomes of the extension headers.
@@ -109,11 +121,14 @@ pub enum TarError {
         /// Where the global header starts, in bytes of the uncompressed archive.
         offset: u64,
     },
-    /// The end marker stands where the entry of an extension header should be.
-    #[error("archive ends at {offset} after an extension header without its entry")]
-    Dangling {
-        /// Where the end marker starts, in bytes of the uncompressed archive.
+    /// A GNU long name and a PAX record name one entry, and not in the same way. Readers disagree
+    /// which one counts.
+    #[error("header at {offset}: a GNU {what} and a PAX record that differ")]
+    TwoNames {
+        /// Where the entry's own header starts, in bytes of the uncompressed archive.
         offset: u64,
+        /// Which of them: `long name` or `long link target`.
+        what: &'static str,
     },
 }
 
@@ -150,9 +165,6 @@ pub enum NameFault {
     /// Nothing is there, or nothing before a NUL.
     #[error("is empty")]
     Empty,
-    /// A GNU long name or link target goes on after a NUL. Readers disagree where it ends.
-    #[error("contains a NUL")]
-    Nul,
 }
 
 /// Why a PAX header was refused.
@@ -196,7 +208,7 @@ pub enum PaxFault {
         /// The record's key.
         key: Quoted,
     },
-    /// An entry has too many xattrs, those of global headers included, or global headers have.
+    /// An entry has too many xattrs.
     #[error("more than {limit} xattrs")]
     TooManyXattrs {
         /// How many are read: 1,024.

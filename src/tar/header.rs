@@ -10,7 +10,7 @@ use super::number;
 pub(super) const BLOCK: usize = 512;
 pub(super) type Block = [u8; BLOCK];
 
-const NAME: Range<usize> = 0..100;
+pub(super) const NAME: Range<usize> = 0..100;
 const MODE: Range<usize> = 100..108;
 const UID: Range<usize> = 108..116;
 const GID: Range<usize> = 116..124;
@@ -24,6 +24,8 @@ const MAGIC: Range<usize> = 257..265;
 const MAJOR: Range<usize> = 329..337;
 const MINOR: Range<usize> = 337..345;
 const PREFIX: Range<usize> = 345..500;
+/// Where GNU tar has two times in place of a prefix.
+const GNU_TIMES: [Range<usize>; 2] = [345..357, 357..369];
 /// star keeps times behind a shorter prefix, and signs the end of the block.
 const STAR_PREFIX: Range<usize> = 345..476;
 const STAR_MAGIC: Range<usize> = 508..512;
@@ -123,14 +125,26 @@ impl<'b> Header<'b> {
         let prefix = match self.dialect {
             Dialect::Posix => text(&self.block[PREFIX]),
             Dialect::Star => text(&self.block[STAR_PREFIX]),
-            // GNU keeps times and a sparse map there.
-            Dialect::Gnu | Dialect::V7 => &[],
+            Dialect::Gnu => self.go_prefix(),
+            Dialect::V7 => &[],
         };
         if !prefix.is_empty() {
             to.extend_from_slice(prefix);
             to.push(b'/');
         }
         to.extend_from_slice(text(&self.block[NAME]));
+    }
+
+    /// GNU keeps times there, but Go before 1.8, and so Docker up to 1.12, wrote a prefix beside GNU's
+    /// magic where a long path met a large owner. By the rule of today's Go: it is one where the times
+    /// are no numbers and the text is ASCII.
+    fn go_prefix(&self) -> &'b [u8] {
+        let is_time = |field: &[u8]| field[0] == 0 || number::field(field).is_ok();
+        if GNU_TIMES.into_iter().all(|time| is_time(&self.block[time])) {
+            return &[];
+        }
+        let prefix = text(&self.block[PREFIX]);
+        if prefix.is_ascii() { prefix } else { &[] }
     }
 
     pub(super) fn link(&self) -> &'b [u8] {

@@ -76,9 +76,27 @@ enum State {
         segment: usize,
         within: u64,
     },
+    /// After a block of zeros: one more makes the end marker.
+    ZeroBlock,
     /// After the end marker.
     Over,
     Refused(ParseError),
+}
+
+/// How an archive ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ArchiveEnd {
+    /// By its end marker, or by a lone block of zeros as the last thing in the stream.
+    Marker,
+    /// Without: the stream ended where a header could have begun, or in padding. Nothing in the
+    /// archive tells whether that was all.
+    Missing {
+        /// Where it ended, in bytes of the uncompressed archive.
+        offset: u64,
+    },
+    /// There was nothing at all, not one byte.
+    Empty,
 }
 
 /// What [`Parser::step`] found.
@@ -98,7 +116,10 @@ pub enum Event<'i> {
     },
     /// No more data for this entry.
     EntryEnd,
-    /// The archive's end marker. What follows is taken and not looked at.
+    /// A global PAX header was read that has records which would say something of entries:
+    /// [`Parser::global_records`].
+    Global,
+    /// The archive's end marker, two blocks of zeros. What follows is taken and not looked at.
     End,
 }
 
@@ -147,28 +168,36 @@ impl Parser {
         &self.entry
     }
 
+    /// Keys of the records behind the last [`Event::Global`], none of which is applied to entries.
+    pub fn global_records(&self) -> &[Vec<u8>] {
+        self.pending.global_records()
+    }
+
     /// Where the parser is, for errors: the entry being read, or the one that would come next.
     pub fn place(&self) -> Place {
         match self.within {
             true => self.entry.place(),
             false => {
-                let offset = self.position - self.filled as u64;
+                let offset = self.position + self.padding - self.filled as u64;
                 Place { entry: self.entries, path: Vec::new(), offset }
             }
         }
     }
 
-    /// The input has ended. Fails if the archive has not: also between two entries, since only
-    /// the end marker tells a whole archive from a cut one. An empty archive is accepted.
+    /// The input has ended. Says how the archive has: without an end marker it ends where Go's
+    /// archive/tar takes that for the end as well, which is before a header, also one that an
+    /// extension header announced, or in the padding behind data.
     ///
     /// # Errors
     ///
-    /// [`TarError::Truncated`], or what [`Parser::step`] failed with before.
-    pub fn finish(&self) -> Result<(), ParseError> {
+    /// [`TarError::Truncated`] anywhere else, or what [`Parser::step`] failed with before.
+    pub fn finish(&self) -> Result<ArchiveEnd, ParseError> {
         match &self.state {
-            State::Over => Ok(()),
+            State::Over => Ok(ArchiveEnd::Marker),
             State::Refused(error) => Err(error.clone()),
-            _ if self.position == 0 => Ok(()),
+            State::ZeroBlock if self.filled == 0 => Ok(ArchiveEnd::Marker),
+            State::Header if self.position == 0 => Ok(ArchiveEnd::Empty),
+            State::Header if self.filled == 0 => Ok(ArchiveEnd::Missing { offset: self.position }),
             _ => Err(TarError::Truncated { offset: self.position }.into()),
         }
     }
@@ -180,6 +209,7 @@ impl Parser {
             }
             let event = match self.state {
                 State::Header => self.header(input)?,
+                State::ZeroBlock => self.zero_block(input)?,
                 State::Extension { what, offset, size } => {
                     self.extension(input, what, offset, size)?
                 }
@@ -202,12 +232,9 @@ impl Parser {
         let Some(block) = self.take_block(input) else { return Ok(Some(Event::More)) };
         let offset = self.position - BLOCK as u64;
         if block == [0; BLOCK] {
-            if self.pending.needs_entry() {
-                return Err(TarError::Dangling { offset }.into());
-            }
             self.within = false;
-            self.state = State::Over;
-            return Ok(Some(Event::End));
+            self.state = State::ZeroBlock;
+            return Ok(None);
         }
         if !self.within {
             self.begin(offset);
@@ -222,6 +249,18 @@ impl Parser {
                 Ok(None)
             }
         }
+    }
+
+    /// Behind a block of zeros: GNU tar and bsdtar would end there with a warning or without one, Go
+    /// fails. To end silently would drop entries that another reader sees.
+    fn zero_block<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Event<'i>>, ParseError> {
+        let Some(block) = self.take_block(input) else { return Ok(Some(Event::More)) };
+        if block != [0; BLOCK] {
+            let offset = self.position - BLOCK as u64;
+            return Err(TarError::LoneZeroBlock { offset }.into());
+        }
+        self.state = State::Over;
+        Ok(Some(Event::End))
     }
 
     fn begin(&mut self, offset: u64) {
@@ -250,17 +289,26 @@ impl Parser {
             self.body.extend_from_slice(piece);
             return Ok(Some(Event::More));
         }
-        if self.body.is_empty() {
-            self.pending.read(what, piece, offset)?;
-        } else {
-            self.body.extend_from_slice(piece);
-            self.pending.read(what, &self.body, offset)?;
+        let read = match self.body.is_empty() {
+            true => self.pending.read(what, piece, offset),
+            false => {
+                self.body.extend_from_slice(piece);
+                self.pending.read(what, &self.body, offset)
+            }
+        };
+        if let Err(error) = read {
+            // The block is still that of the extension header: where nothing better is known, its
+            // own name has that of the entry in it.
+            self.pending.name(&self.block, &mut self.entry.name);
+            return Err(error.into());
         }
-        self.check_xattrs(self.pending.global_xattr_bytes())?;
-        // A global header is no part of the entry after it.
-        self.within = what != Extension::PaxGlobal;
         self.padding = padding(size);
         self.state = State::Header;
+        if what == Extension::PaxGlobal {
+            // No part of the entry after it.
+            self.within = false;
+            return Ok((!self.global_records().is_empty()).then_some(Event::Global));
+        }
         Ok(None)
     }
 
@@ -297,10 +345,10 @@ impl Parser {
         }
         self.check_xattrs(entry.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum())?;
         self.bytes = self.bytes.saturating_add(entry.size);
-        if self.bytes > bytes { Err(LimitExceeded::Bytes(bytes)) } else { Ok(()) }
+        let got = self.bytes;
+        if got > bytes { Err(LimitExceeded::Bytes { got, limit: bytes }) } else { Ok(()) }
     }
 
-    /// Global ones too: they are kept until the archive ends.
     fn check_xattrs(&self, got: usize) -> Result<(), LimitExceeded> {
         let limit = self.limits.xattr_bytes;
         if got > limit { Err(LimitExceeded::XattrBytes { got, limit }) } else { Ok(()) }

@@ -7,6 +7,7 @@ use super::entry::Time;
 use super::error::{NumberFault, PaxFault, Quoted, SparseFault};
 use super::number;
 use super::sparse::Map;
+use crate::report::DETAIL_MAX;
 
 /// From this many xattrs on, a name is looked up and not searched.
 const INDEX_FROM: usize = 16;
@@ -15,55 +16,33 @@ const INDEX_FROM: usize = 16;
 /// xattr(7) cannot list more than 64 KiB of names; files in images have one or two.
 pub(super) const XATTRS_MAX: usize = 1_024;
 
+/// Keys of records without effect that are kept of one header: to tell of them, not to count them.
+const IGNORED_MAX: usize = 64;
+
+const GNU_SPARSE: &[u8] = b"GNU.sparse.";
 const SCHILY_XATTR: &[u8] = b"SCHILY.xattr.";
 const LIBARCHIVE_XATTR: &[u8] = b"LIBARCHIVE.xattr.";
 
-/// Whose header it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
-    /// The next entry's.
-    Entry,
-    /// That of all entries that follow.
-    Global,
-}
-
-/// One field, as a header left it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Setting<T> {
-    #[default]
-    Absent,
-    /// By a record with an empty value: not even the global header's holds.
-    Deleted,
-    Value(T),
-}
-
-impl<T: Copy> Setting<T> {
-    /// The entry's own value, else the global one, else none: then the header's holds.
-    pub(super) fn or(self, global: Setting<T>) -> Option<T> {
-        match (self, global) {
-            (Setting::Value(value), _) | (Setting::Absent, Setting::Value(value)) => Some(value),
-            _ => None,
-        }
-    }
-}
-
-/// What the records of a header, or of all global headers together, say.
+/// What the records of an entry's header say. A record with an empty value says nothing: then the
+/// header's own field holds.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     /// Empty where there is none; an empty record means the same.
     pub(super) path: Vec<u8>,
     pub(super) link: Vec<u8>,
-    pub(super) size: Setting<u64>,
-    pub(super) uid: Setting<u32>,
-    pub(super) gid: Setting<u32>,
-    pub(super) mtime: Setting<Time>,
-    pub(super) atime: Setting<Time>,
-    pub(super) major: Setting<u32>,
-    pub(super) minor: Setting<u32>,
+    pub(super) size: Option<u64>,
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+    pub(super) mtime: Option<Time>,
+    pub(super) atime: Option<Time>,
+    pub(super) major: Option<u32>,
+    pub(super) minor: Option<u32>,
     pub(super) xattrs: Vec<Xattr>,
     /// Where in `xattrs` each name is, once there are enough for that to be of use.
     names: HashMap<Vec<u8>, usize>,
     pub(super) sparse: SparseRecords,
+    /// Keys of records that would say more, at most [`IGNORED_MAX`].
+    pub(super) ignored: Vec<Vec<u8>>,
     /// Memory of xattrs gone by.
     spare: Vec<Xattr>,
 }
@@ -113,14 +92,15 @@ impl Records {
         self.spare.truncate(XATTRS_MAX);
         self.spare.iter_mut().for_each(|xattr| recycle(&mut xattr.value));
         self.sparse.clear();
+        self.ignored.clear();
     }
 
     /// Adds all records of a header. Of repeated records the last one counts, as POSIX says: a
     /// scanner that disagrees about `size` sees a different archive.
-    pub(super) fn read(&mut self, mut body: &[u8], scope: Scope) -> Result<(), PaxFault> {
+    pub(super) fn read(&mut self, mut body: &[u8]) -> Result<(), PaxFault> {
         while !body.is_empty() {
             let [key, value, rest] = record(body)?;
-            self.set(key, value, scope)?;
+            self.set(key, value)?;
             body = rest;
         }
         if self.sparse.offset.is_some() {
@@ -129,21 +109,17 @@ impl Records {
         Ok(())
     }
 
-    fn set(&mut self, key: &[u8], value: &[u8], scope: Scope) -> Result<(), PaxFault> {
-        // A global size, name or sparse map would make every entry that follows the same one.
-        // No writer means that, and Go ignores global headers altogether: to follow one here
-        // would show an archive that a scanner in Go does not see.
-        let own = scope == Scope::Entry;
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), PaxFault> {
         match key {
-            b"path" if own => text(key, value, &mut self.path)?,
-            b"linkpath" if own => text(key, value, &mut self.link)?,
-            b"size" if own => self.size = signed(key, value, scope, number::size)?,
-            b"uid" => self.uid = signed(key, value, scope, number::owner)?,
-            b"gid" => self.gid = signed(key, value, scope, number::owner)?,
-            b"SCHILY.devmajor" => self.major = signed(key, value, scope, number::major)?,
-            b"SCHILY.devminor" => self.minor = signed(key, value, scope, number::minor)?,
-            b"mtime" => self.mtime = setting(key, value, scope, number::time)?,
-            b"atime" => self.atime = setting(key, value, scope, number::time)?,
+            b"path" => text(key, value, &mut self.path)?,
+            b"linkpath" => text(key, value, &mut self.link)?,
+            b"size" => self.size = signed(key, value, number::size)?,
+            b"uid" => self.uid = signed(key, value, number::owner)?,
+            b"gid" => self.gid = signed(key, value, number::owner)?,
+            b"SCHILY.devmajor" => self.major = signed(key, value, number::major)?,
+            b"SCHILY.devminor" => self.minor = signed(key, value, number::minor)?,
+            b"mtime" => self.mtime = setting(key, value, number::time)?,
+            b"atime" => self.atime = setting(key, value, number::time)?,
             _ => {
                 if let Some(name) = key.strip_prefix(SCHILY_XATTR) {
                     // An empty value is no deletion here: an xattr may be empty, and GNU tar,
@@ -159,10 +135,10 @@ impl Records {
                     percent_decode(name, &mut decoded)
                         .ok_or_else(|| PaxFault::Encoding { key: Quoted::new(key) })?;
                     self.xattr(key, &decoded, false, |to| base64_decode(value, to))?;
-                } else if let Some(name) = key.strip_prefix(b"GNU.sparse.".as_slice())
-                    && own
-                {
+                } else if let Some(name) = key.strip_prefix(GNU_SPARSE) {
                     self.sparse.set(key, name, value)?;
+                } else if is_unread(key) {
+                    note(key, &mut self.ignored);
                 }
             }
         }
@@ -207,10 +183,37 @@ impl Records {
         }
         self.names.get(name).copied()
     }
+}
 
-    /// Bytes of all names and values.
-    pub(super) fn xattr_bytes(&self) -> usize {
-        self.xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len()).sum()
+/// Reads the records of a global header, none of which is applied: `uid=0` in one would make every
+/// setuid file behind it root's, and Go, bsdtar and containerd take no notice of it. Leaves in
+/// `ignored` the keys of those that another reader might apply.
+pub(super) fn global(mut body: &[u8], ignored: &mut Vec<Vec<u8>>) -> Result<(), PaxFault> {
+    ignored.clear();
+    while !body.is_empty() {
+        let [key, _, rest] = record(body)?;
+        let applies = matches!(key, b"path" | b"linkpath" | b"size" | b"uid" | b"gid")
+            || matches!(key, b"mtime" | b"atime" | b"SCHILY.devmajor" | b"SCHILY.devminor")
+            || [SCHILY_XATTR, LIBARCHIVE_XATTR, GNU_SPARSE].iter().any(|of| key.starts_with(of));
+        if applies || is_unread(key) {
+            note(key, ignored);
+        }
+        body = rest;
+    }
+    Ok(())
+}
+
+/// Records that say something of the file which is not read here, or only in another form: ACLs as
+/// text (star, bsdtar), file flags, SELinux labels (GNU tar), Windows attributes.
+fn is_unread(key: &[u8]) -> bool {
+    key.starts_with(b"SCHILY.acl.")
+        || key.starts_with(b"MSWINDOWS.")
+        || matches!(key, b"SCHILY.fflags" | b"RHT.security.selinux")
+}
+
+fn note(key: &[u8], ignored: &mut Vec<Vec<u8>>) {
+    if ignored.len() < IGNORED_MAX {
+        ignored.push(key[..key.len().min(DETAIL_MAX)].to_vec());
     }
 }
 
@@ -256,27 +259,24 @@ fn text(key: &[u8], value: &[u8], to: &mut Vec<u8>) -> Result<(), PaxFault> {
 fn setting<T>(
     key: &[u8],
     value: &[u8],
-    scope: Scope,
     parse: impl FnOnce(&[u8]) -> Result<T, NumberFault>,
-) -> Result<Setting<T>, PaxFault> {
-    match (value, scope) {
-        (b"", Scope::Entry) => Ok(Setting::Deleted),
-        (b"", Scope::Global) => Ok(Setting::Absent),
-        _ => parse(value).map(Setting::Value).map_err(|fault| PaxFault::Number {
-            key: Quoted::new(key),
-            found: Quoted::new(value),
-            fault,
-        }),
+) -> Result<Option<T>, PaxFault> {
+    if value.is_empty() {
+        return Ok(None);
     }
+    parse(value).map(Some).map_err(|fault| PaxFault::Number {
+        key: Quoted::new(key),
+        found: Quoted::new(value),
+        fault,
+    })
 }
 
 fn signed<T>(
     key: &[u8],
     value: &[u8],
-    scope: Scope,
     accept: fn(i64) -> Result<T, NumberFault>,
-) -> Result<Setting<T>, PaxFault> {
-    setting(key, value, scope, |text| number::decimal(text).and_then(accept))
+) -> Result<Option<T>, PaxFault> {
+    setting(key, value, |text| number::decimal(text).and_then(accept))
 }
 
 impl SparseRecords {

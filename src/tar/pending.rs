@@ -2,10 +2,10 @@
 //! What the headers before an entry say about it, and how that and its own header become one.
 
 use super::entry::{Entry, Kind, Time};
-use super::error::{NameFault, PaxFault, SparseFault, TarError};
-use super::header::{Extension, Header, Role, text};
+use super::error::{NameFault, SparseFault, TarError};
+use super::header::{Block, Extension, Header, NAME, Role, text};
 use super::number;
-use super::pax::{MapPlace, Records, Scope, XATTRS_MAX, Xattr, recycle};
+use super::pax::{self, MapPlace, Records, recycle};
 use super::sparse::{GNU_SIZE, Map};
 
 /// Extension headers for one entry, all together. Go reads this much of one PAX header; what a
@@ -14,7 +14,7 @@ const EXTENSIONS_MAX: u64 = 1 << 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    global: Records,
+    global: Vec<Vec<u8>>,
     own: Records,
     long_name: Vec<u8>,
     long_link: Vec<u8>,
@@ -42,21 +42,30 @@ pub(super) enum MapState {
 }
 
 impl Pending {
-    /// Headers were read that need an entry to follow.
-    pub(super) fn needs_entry(&self) -> bool {
+    /// Headers were read that are about the entry to follow.
+    fn needs_entry(&self) -> bool {
         self.has_pax || !self.long_name.is_empty() || !self.long_link.is_empty()
     }
 
-    pub(super) fn global_xattr_bytes(&self) -> usize {
-        self.global.xattr_bytes()
+    /// Keys of records of the last global header that would say something of entries.
+    pub(super) fn global_records(&self) -> &[Vec<u8>] {
+        &self.global
+    }
+
+    /// The best that is known of the name of the entry to come, for errors, when the extension header
+    /// in `block` could not be read.
+    pub(super) fn name(&self, block: &Block, to: &mut Vec<u8>) {
+        let known = [&self.own.path, &self.long_name].into_iter().find(|name| !name.is_empty());
+        to.clear();
+        to.extend_from_slice(known.map_or(text(&block[NAME]), Vec::as_slice));
     }
 
     /// Before an extension header is read: its size, if it may be there at all.
     pub(super) fn expect(&mut self, header: Header, what: Extension) -> Result<u64, TarError> {
         let offset = header.offset;
         let second = match what {
-            Extension::LongName if !self.long_name.is_empty() => Some("long name"),
-            Extension::LongLink if !self.long_link.is_empty() => Some("long link target"),
+            // Of two the last counts, to Go, GNU tar and bsdtar.
+            Extension::LongName | Extension::LongLink => None,
             Extension::Pax if self.has_pax => Some("PAX header"),
             Extension::PaxGlobal if self.needs_entry() => {
                 return Err(TarError::MisplacedGlobal { offset });
@@ -86,9 +95,9 @@ impl Pending {
         match what {
             Extension::Pax => {
                 self.has_pax = true;
-                self.own.read(body, Scope::Entry).map_err(pax)
+                self.own.read(body).map_err(pax)
             }
-            Extension::PaxGlobal => self.global.read(body, Scope::Global).map_err(pax),
+            Extension::PaxGlobal => pax::global(body, &mut self.global).map_err(pax),
             Extension::LongName => long(body, &mut self.long_name)
                 .map_err(|fault| TarError::Name { offset, field: "long name", fault }),
             Extension::LongLink => long(body, &mut self.long_link)
@@ -96,9 +105,9 @@ impl Pending {
         }
     }
 
-    /// Fills `entry` and `map` from everything known. A PAX record overrides a GNU long name,
-    /// which overrides the header; a field of the header that is overridden is not even parsed,
-    /// since writers put anything there that fits.
+    /// Fills `entry` and `map` from everything known. A PAX record or a GNU long name overrides the
+    /// header; a field of the header that is overridden is not even parsed, since writers put
+    /// anything there that fits.
     pub(super) fn fill(
         &mut self,
         header: Header,
@@ -107,18 +116,21 @@ impl Pending {
         map: &mut Map,
     ) -> Result<Content, TarError> {
         let offset = header.offset;
-        let (own, global) = (&self.own, &self.global);
+        let own = &self.own;
         let kind = if let Role::Entry(kind) = role { kind } else { Kind::File };
 
+        agree(&self.long_name, &own.path, "long name", offset)?;
         let longest = [&own.sparse.name, &own.path, &self.long_name];
         match longest.into_iter().find(|name| !name.is_empty()) {
             Some(name) => entry.name.extend_from_slice(name),
             None => header.name(&mut entry.name),
         }
-        if entry.name.is_empty() {
+        // A directory without a name is the root to containerd and to moby.
+        if entry.name.is_empty() && kind != Kind::Directory {
             return Err(TarError::Name { offset, field: "name", fault: NameFault::Empty });
         }
         if matches!(kind, Kind::Symlink | Kind::Hardlink) {
+            agree(&self.long_link, &own.link, "long link target", offset)?;
             let link = [&own.link, &self.long_link].into_iter().find(|link| !link.is_empty());
             entry.link.extend_from_slice(link.map_or(header.link(), Vec::as_slice));
             if entry.link.is_empty() {
@@ -129,19 +141,21 @@ impl Pending {
 
         entry.kind = kind;
         entry.mode = header.mode()?;
-        entry.uid = own.uid.or(global.uid).map_or_else(|| header.uid(), Ok)?;
-        entry.gid = own.gid.or(global.gid).map_or_else(|| header.gid(), Ok)?;
+        entry.uid = own.uid.map_or_else(|| header.uid(), Ok)?;
+        entry.gid = own.gid.map_or_else(|| header.gid(), Ok)?;
         let whole = || Ok(Time { seconds: header.mtime()?, nanoseconds: 0 });
-        entry.mtime = own.mtime.or(global.mtime).map_or_else(whole, Ok)?;
-        entry.atime = own.atime.or(global.atime);
+        entry.mtime = own.mtime.map_or_else(whole, Ok)?;
+        entry.atime = own.atime;
         entry.device = match kind {
             Kind::CharDevice | Kind::BlockDevice => (
-                own.major.or(global.major).map_or_else(|| header.major(), Ok)?,
-                own.minor.or(global.minor).map_or_else(|| header.minor(), Ok)?,
+                own.major.map_or_else(|| header.major(), Ok)?,
+                own.minor.map_or_else(|| header.minor(), Ok)?,
             ),
             _ => (0, 0),
         };
-        self.xattrs(entry, offset)?;
+        self.xattrs(entry);
+        entry.ignored.clear();
+        entry.ignored.append(&mut self.own.ignored);
         let stored = self.content(header, role, entry, map)?;
         self.own.clear();
         self.long_name.clear();
@@ -150,29 +164,20 @@ impl Pending {
         Ok(stored)
     }
 
-    fn xattrs(&mut self, entry: &mut Entry, offset: u64) -> Result<(), TarError> {
-        let mut kept = 0;
+    fn xattrs(&mut self, entry: &mut Entry) {
         let xattrs = &mut entry.xattrs;
-        let own = &self.own.xattrs;
-        let inherited = |xattr: &&Xattr| !own.iter().any(|known| known.name == xattr.name);
-        for xattr in own.iter().chain(self.global.xattrs.iter().filter(inherited)) {
-            if kept == XATTRS_MAX {
-                let fault = PaxFault::TooManyXattrs { limit: XATTRS_MAX };
-                return Err(TarError::Pax { offset, fault });
-            }
+        for (at, xattr) in self.own.xattrs.iter().enumerate() {
             // The entry before left its memory here.
-            if kept == xattrs.len() {
+            if at == xattrs.len() {
                 xattrs.push(Default::default());
             }
-            let (name, value) = &mut xattrs[kept];
+            let (name, value) = &mut xattrs[at];
             recycle(name);
             name.extend_from_slice(&xattr.name);
             recycle(value);
             value.extend_from_slice(&xattr.value);
-            kept += 1;
         }
-        xattrs.truncate(kept);
-        Ok(())
+        xattrs.truncate(self.own.xattrs.len());
     }
 
     fn content(
@@ -197,7 +202,7 @@ impl Pending {
         if entry.kind != Kind::File {
             return Ok(Content { size: 0, map: MapState::Read });
         }
-        let size = self.own.size.or(Default::default()).map_or_else(|| header.size(), Ok)?;
+        let size = self.own.size.map_or_else(|| header.size(), Ok)?;
         let mut stored = Content { size, map: MapState::Read };
         entry.size = size;
         if role == Role::GnuSparse {
@@ -229,16 +234,21 @@ impl Pending {
     }
 }
 
-/// The text of a GNU long name, which ends with a NUL.
+/// The text of a GNU long name, which ends at a NUL to every reader, whatever stands behind.
 fn long(body: &[u8], to: &mut Vec<u8>) -> Result<(), NameFault> {
     let name = text(body);
     if name.is_empty() {
         return Err(NameFault::Empty);
     }
-    if body[name.len()..].iter().any(|&b| b != 0) {
-        return Err(NameFault::Nul);
-    }
     to.clear();
     to.extend_from_slice(name);
     Ok(())
+}
+
+/// Go lets the GNU name win, GNU tar and bsdtar the PAX record; no writer makes both.
+fn agree(gnu: &[u8], pax: &[u8], what: &'static str, offset: u64) -> Result<(), TarError> {
+    match gnu.is_empty() || pax.is_empty() || gnu == pax {
+        true => Ok(()),
+        false => Err(TarError::TwoNames { offset, what }),
+    }
 }

@@ -24,12 +24,12 @@ use crate::observer::Observer;
 use crate::operation;
 use crate::operation::callbacks::{Call, CallbackSender, Observed};
 use crate::operation::entries::{self, Sink};
-use crate::options::{Options, OptionsError};
+use crate::options::{Options, OptionsError, ReadTo};
 use crate::pipeline::{Amounts, Chunk, Counters, Pipeline, Settings, Workers};
 use crate::pipeline::{Input, Source};
-use crate::report::{Bytes, Report, StageTimes};
+use crate::report::{Bytes, Report, SkipReason, StageTimes};
 use crate::sys;
-use crate::tar::Entry;
+use crate::tar::{ArchiveEnd, Entry, Place};
 
 /// Applies one layer below `root`, which must be a directory.
 ///
@@ -65,6 +65,7 @@ pub fn unpack_with(
         name,
         source,
         cancel,
+        options.read_to,
         &mut Observed(observer),
         |scope, input, counters, callbacks| {
             Run { options, begin, counters, filters, callbacks }.layer(scope, input, root)
@@ -119,26 +120,36 @@ impl<'r> Run<'r> {
             run: &self,
             chunk: None,
         };
-        let read = entries::read(&self.options.limits, &mut applying)
-            .and_then(|()| Ok(job.finish_planned()?));
-        if let Err(error) = read {
-            let error = first_failure(&mut job, error);
-            let amounts = pipeline.abandon();
-            job.discount_unmade();
-            return Err(error.with_report(self.report(job.counts, amounts, &clock)));
-        }
+        let read = entries::read(&self.options.limits, self.options.read_to, &mut applying)
+            .and_then(|end| Ok(job.finish_planned().map(|()| end)?));
+        let archive_end = match read {
+            Ok(archive_end) => archive_end,
+            Err(error) => {
+                let error = first_failure(&mut job, error);
+                let amounts = pipeline.abandon();
+                job.discount_unmade();
+                return Err(error.with_report(self.report(job.counts, amounts, &clock)));
+            }
+        };
         let (mut amounts, mut digests) = (self.counters.so_far(), (None, None));
-        let end = pipeline
-            .finish()
-            .map_err(Error::from)
-            .and_then(|summary| {
+        let whole = match self.options.read_to {
+            ReadTo::EndOfArchive => {
+                amounts = pipeline.abandon();
+                Ok(())
+            }
+            ReadTo::EndOfBlob => pipeline.finish().map_err(Error::from).and_then(|summary| {
                 let verdict = summary.compare(&self.options.expect);
                 amounts = summary.amounts;
                 digests = (summary.blob_digest, Some(summary.diff_id));
-                Ok(verdict?)
-            })
-            .and_then(|()| Ok(job.finish()?))
-            .and_then(|()| Ok(clock.sync(|| job.sync())?));
+                verdict?;
+                entries::prove(archive_end, amounts.compression, &self.options.expect)
+            }),
+        };
+        if let (Ok(()), ArchiveEnd::Missing { .. }) = (&whole, archive_end) {
+            job.note_end(SkipReason::NoEndMarker);
+        }
+        let end =
+            whole.and_then(|()| Ok(job.finish()?)).and_then(|()| Ok(clock.sync(|| job.sync())?));
         let mut report = self.report(job.counts, amounts, &clock);
         (report.blob_digest, report.diff_id) = digests;
         report.partial = end.is_err();
@@ -206,6 +217,16 @@ impl Sink for Applying<'_, '_, '_, '_> {
 
     fn end(&mut self, entry: &Entry) -> Result<()> {
         Ok(self.job.end(entry)?)
+    }
+
+    fn global(&mut self, before: &Place, keys: &[Vec<u8>]) -> Result<()> {
+        self.job.note_global(before.entry, keys);
+        Ok(())
+    }
+
+    fn after_end(&mut self, _: &Place) -> Result<()> {
+        self.job.note_end(SkipReason::DataAfterEnd);
+        Ok(())
     }
 
     fn pause(&mut self) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::apply::Job;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::errno::Errno;
 use crate::error::{Cause, Error, Result};
-use crate::options::Options;
+use crate::options::{Options, ReadTo};
 use crate::pipeline::{Decoder, PipelineError, Source};
 use crate::resolve::{Resolver, Step, Walk};
 use crate::tar::{Entry, Event, Parser};
@@ -25,7 +25,7 @@ const BUFFER: usize = 256 << 10;
 ///
 /// The blob could not be read or decompressed.
 pub fn inflate(source: Source<'_>, mut piece: impl FnMut(&[u8])) -> Result<()> {
-    let (input, _) = source.open(None)?;
+    let (input, _) = source.open(None, ReadTo::EndOfBlob)?;
     let window = Options::default().limits.zstd_window_log;
     let mut decoder = Decoder::new(input, None, Algorithm::Sha256, window, Arc::default());
     let mut buffer = vec![0; BUFFER];
@@ -116,7 +116,7 @@ pub fn create(archive: &[u8], root: &Path) -> Result<()> {
             Event::Entry => Ok(job.begin(entry, true)?),
             Event::Data { at, bytes } => Ok(job.data(entry, at, bytes, None)?),
             Event::EntryEnd => Ok(job.end(entry)?),
-            Event::More | Event::End => Ok(()),
+            Event::More | Event::End | Event::Global => Ok(()),
         })?;
         Ok::<_, Error>(job.finish()?)
     };

@@ -33,6 +33,11 @@ impl Blob<'_> {
         Ok(result)
     }
 
+    /// Whether the next [`pass`](Blob::pass) may wait for ever, with all that came decompressed.
+    pub(super) fn may_wait(&self) -> bool {
+        self.input.on_demand && self.input.buffered().is_empty()
+    }
+
     /// Reads straight into `into`.
     pub(super) fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
         let got = self.input.read(into)?;

@@ -56,7 +56,8 @@ impl<'a> Decoder<'a> {
         Decoder { blob, archive, zstd_window_log, codec: None, ahead: None }
     }
 
-    /// Fills `out` with archive bytes; less than its length only at their end.
+    /// Fills `out` with archive bytes, less than its length only at their end; or, of a source that is
+    /// read on demand, with what there is.
     pub(crate) fn fill(&mut self, out: &mut [u8]) -> Result<usize> {
         self.choose_codec()?;
         match self.codec.as_mut().expect("chosen one line up") {
@@ -155,6 +156,9 @@ fn plain(blob: &mut Blob<'_>, out: &mut [u8]) -> Result<usize> {
         match blob.read(&mut out[filled..])? {
             0 => break,
             got => filled += got,
+        }
+        if blob.may_wait() {
+            break;
         }
     }
     Ok(filled)

@@ -52,6 +52,11 @@ pub(super) fn gunzip(
         let decoder =
             Decoder::builder().decoder_threads(threads.min(MOST)).decoded_chunk_size(PIECE).build();
         let decoded = decoder.expect("sizes as it asks").decode(&input, &mut output);
+        let decoded = match decoded {
+            // All members before it were checked, and what they hold went out.
+            Err(DecodeError::InvalidGzip { offset, .. }) if is_padding(blob, offset)? => Ok(()),
+            decoded => decoded.map(drop),
+        };
         stop.store(decoded.is_err(), Ordering::Relaxed);
         let hashed = hashing.map(|hashing| {
             hashing.join().unwrap_or_else(|panic| Err(PipelineError::panicked(panic)))
@@ -67,6 +72,21 @@ pub(super) fn gunzip(
     }
     decoded.map_err(|error| explain(error, counters.blob_bytes.load(Ordering::Relaxed)))?;
     hashed.unwrap_or(Ok(()))
+}
+
+/// Whether there are zeros from here on to the blob's end, and behind a member.
+fn is_padding(blob: &Region<'_>, mut offset: u64) -> Result<bool, SourceError> {
+    let mut buffer = vec![0; HASHED];
+    if offset == 0 || offset >= blob.len() {
+        return Ok(false);
+    }
+    loop {
+        match blob.read(offset, &mut buffer)? {
+            0 => return Ok(true),
+            got if buffer[..got].iter().any(|byte| *byte != 0) => return Ok(false),
+            got => offset += got as u64,
+        }
+    }
 }
 
 /// The digest of the blob, which nobody else reads in order.

@@ -30,6 +30,17 @@ impl Zstd {
     pub(super) fn fill(&mut self, blob: &mut Blob<'_>, out: &mut [u8]) -> Result<usize> {
         let mut out = OutBuffer::around(out);
         while out.pos() < out.capacity() {
+            if blob.may_wait() {
+                // The decoder may hold output that had no room before.
+                if self.inside {
+                    let held = self.context.decompress_stream(&mut out, &mut InBuffer::around(&[]));
+                    let wanted = held.map_err(|code| self.explain(code, blob.offset))?;
+                    self.inside = wanted != 0;
+                }
+                if out.pos() > 0 {
+                    break;
+                }
+            }
             let at_end = blob.is_at_end()?;
             if at_end && !self.inside {
                 break;

@@ -22,15 +22,20 @@ pub(crate) struct ReadCallback<'a> {
     callback: Callback<'a>,
     cancel: Option<Cancel>,
     producer: Producer,
+    /// Bytes with which a buffer goes on.
+    enough: usize,
     ended: bool,
 }
 
 pub(super) fn read_callback<'a>(
     callback: Callback<'a>,
     cancel: Option<&Cancel>,
+    on_demand: bool,
 ) -> (Consumer, ReadCallback<'a>) {
-    let (consumer, producer) = channel();
-    (consumer, ReadCallback { callback, cancel: cancel.cloned(), producer, ended: false })
+    let (consumer, producer) = channel(on_demand);
+    let enough = if on_demand { 1 } else { CALLBACK_ENOUGH };
+    let cancel = cancel.cloned();
+    (consumer, ReadCallback { callback, cancel, producer, enough, ended: false })
 }
 
 impl ReadCallback<'_> {
@@ -45,7 +50,7 @@ impl ReadCallback<'_> {
             return;
         }
         let disconnected = self.producer.disconnected.clone();
-        let filled = Filled::by(buffer, CALLBACK_ENOUGH, &disconnected, |into| self.read(into));
+        let filled = Filled::by(buffer, self.enough, &disconnected, |into| self.read(into));
         self.ended = filled.end.is_some();
         // Nobody may be there any more; the caller's loop sees that by itself.
         let _ = self.producer.filled.send(filled);

@@ -53,6 +53,7 @@ pub(super) struct Consumer {
     pub(super) start: usize,
     pub(super) len: usize,
     pub(super) end: Option<Result<(), SourceError>>,
+    on_demand: bool,
     pub(super) disconnected: Arc<AtomicBool>,
 }
 
@@ -63,11 +64,12 @@ pub(super) struct Producer {
     pub(super) disconnected: Arc<AtomicBool>,
 }
 
-pub(super) fn channel() -> (Consumer, Producer) {
+/// `on_demand`: a buffer is wanted when all that came was consumed, and not before.
+pub(super) fn channel(on_demand: bool) -> (Consumer, Producer) {
     // Not bounded by the channels but by the buffers: there are no others to send.
     let (want, wanted) = unbounded();
     let (fill, filled) = unbounded();
-    for _ in 0..BUFFERS {
+    for _ in 0..if on_demand { 0 } else { BUFFERS } {
         want.send(vec![0; PIECE]).expect("the receiver is in this function");
     }
     let disconnected = Arc::new(AtomicBool::new(false));
@@ -78,6 +80,7 @@ pub(super) fn channel() -> (Consumer, Producer) {
         start: 0,
         len: 0,
         end: None,
+        on_demand,
         disconnected: disconnected.clone(),
     };
     (consumer, Producer { wanted, filled: fill, disconnected })
@@ -91,20 +94,35 @@ impl Consumer {
                 end.clone()?;
                 break;
             }
+            if self.on_demand {
+                let mut buffer = std::mem::take(&mut self.buffer);
+                (self.start, self.len) = (0, 0);
+                buffer.resize(PIECE, 0);
+                self.give_back(buffer);
+            }
             let filled = self.receive(interrupt)?;
             let used = std::mem::replace(&mut self.buffer, filled.buffer);
             (self.start, self.len) = (0, filled.len);
             self.end = filled.end;
             if self.end.is_some() {
                 self.wanted = None;
-            } else if let Some(wanted) = &self.wanted
-                && !used.is_empty()
-            {
-                // A caller that has gone wants none; the next receive tells.
-                let _ = wanted.send(used);
+            } else if !used.is_empty() {
+                self.give_back(used);
             }
         }
-        Ok(&self.buffer[self.start..self.len])
+        Ok(self.unread())
+    }
+
+    pub(super) fn unread(&self) -> &[u8] {
+        &self.buffer[self.start..self.len]
+    }
+
+    /// To be filled again.
+    fn give_back(&self, buffer: Vec<u8>) {
+        if let Some(wanted) = &self.wanted {
+            // A caller that has gone wants none; the next receive tells.
+            let _ = wanted.send(buffer);
+        }
     }
 
     fn receive(&self, interrupt: &Interrupt) -> Result<Filled, SourceError> {

@@ -12,6 +12,8 @@ use crate::errno::Errno;
 pub(crate) struct Input<'a> {
     pub(super) kind: Kind<'a>,
     pub(super) interrupt: Interrupt,
+    /// Nothing is read before it is needed: the source may wait for ever.
+    pub(crate) on_demand: bool,
 }
 
 pub(super) enum Kind<'a> {
@@ -35,6 +37,17 @@ impl Input<'_> {
     /// The next bytes, at least one unless the source is at its end.
     pub(crate) fn fill(&mut self) -> Result<&[u8], SourceError> {
         self.head(1)
+    }
+
+    /// Bytes that were read and are not consumed.
+    pub(crate) fn buffered(&self) -> &[u8] {
+        match &self.kind {
+            Kind::File(file) => &file.buffer[file.start..file.end],
+            Kind::Memory(blob) => blob,
+            Kind::Handoff(consumer) => consumer.unread(),
+            #[cfg(test)]
+            Kind::Panics => &[],
+        }
     }
 
     /// Waits until the next `count` bytes are there, or the source's end.
@@ -104,6 +117,10 @@ impl Input<'_> {
 
     #[cfg(test)]
     pub(crate) fn panicking() -> Input<'static> {
-        Input { kind: Kind::Panics, interrupt: Interrupt { cancel: None, stop: None } }
+        Input {
+            kind: Kind::Panics,
+            interrupt: Interrupt { cancel: None, stop: None },
+            on_demand: false,
+        }
     }
 }

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 
 use crate::cancel::Cancel;
 use crate::errno::Errno;
+use crate::options::ReadTo;
 
 use callback::{Callback, read_callback};
 use descriptor::Descriptor;
@@ -82,19 +83,27 @@ impl<'a> Source<'a> {
     pub(crate) fn open(
         self,
         cancel: Option<&Cancel>,
+        to: ReadTo,
     ) -> Result<(Input<'a>, Option<ReadCallback<'a>>), SourceError> {
+        // A reader or pipe that stays open must not be asked for more than the archive has.
+        let mut on_demand = to == ReadTo::EndOfArchive;
         let (kind, read_callback) = match self.0 {
             Origin::Path(path) => (Kind::File(Descriptor::open(path)?), None),
             Origin::File(fd) => (Kind::File(Descriptor::new(fd)), None),
             Origin::Section(fd, range) => (Kind::File(Descriptor::section(fd, range)), None),
             Origin::Memory(blob) => (Kind::Memory(blob), None),
             Origin::Reader(callback) => {
-                let (consumer, read_callback) = read_callback(callback, cancel);
+                let (consumer, read_callback) = read_callback(callback, cancel, on_demand);
                 (Kind::Handoff(consumer), Some(read_callback))
             }
         };
         let interrupt = Interrupt { cancel: cancel.cloned(), stop: None };
-        Ok((Input { kind, interrupt }, read_callback))
+        on_demand &= match &kind {
+            Kind::File(file) => file.waits,
+            Kind::Handoff(_) => true,
+            _ => false,
+        };
+        Ok((Input { kind, interrupt, on_demand }, read_callback))
     }
 }
 

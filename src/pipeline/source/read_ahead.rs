@@ -31,7 +31,7 @@ impl<'scope> Input<'scope> {
                 return Ok(None);
             }
         };
-        let (mut consumer, producer) = channel();
+        let (mut consumer, producer) = channel(false);
         let mut reading =
             Reading { file, interrupt: self.interrupt.clone(), hasher: hasher.take() };
         // What was shown already.

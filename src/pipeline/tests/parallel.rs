@@ -11,6 +11,7 @@ use super::stream::{digest, drain, error, spooled};
 use crate::digest::DigestError;
 use crate::error::{Cause, Error, ErrorKind};
 use crate::limits::LimitExceeded;
+use crate::options::ReadTo;
 use crate::pipeline::*;
 
 const THREADS: [usize; 2] = [4, 8];
@@ -103,9 +104,23 @@ fn damage_is_refused_wherever_it_is() {
             let error = refused(blob()[..cut].to_vec());
             assert!(matches!(cause(&error), DecompressError::Truncated { .. }), "{cut}: {error}");
         }
-        for behind in [&b"\0"[..], b"\0\0\0\0", b"\x1f\x8b", b"more"] {
+        for behind in [&b"\0x"[..], b"\0\0\0\0\x1f\x8b", b"\x1f\x8b", b"more"] {
             let error = refused([blob(), behind].concat());
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{behind:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn zeros_behind_the_stream_are_padding() {
+    for zeros in [1, 2, 3, 9, 10, 17, 512, 3 << 20] {
+        for threads in THREADS {
+            let padded = [blob(), &vec![0; zeros][..]].concat();
+            let (out, summary) = drain(Source::memory(&padded), &settings(threads));
+            let summary = summary.unwrap_or_else(|error| panic!("{zeros}: {error}"));
+            assert!(out == archive(), "{zeros}");
+            assert_eq!(summary.blob_digest, Some(digest("sha256", &padded)));
+            assert_eq!(summary.amounts.blob_bytes, padded.len() as u64);
         }
     }
 }
@@ -116,7 +131,7 @@ fn limits_hold_and_digests_are_checked() {
         let mut wanted = settings(threads);
         wanted.limits.bytes = 30 << 20;
         let refused = error(Source::memory(blob()), &wanted);
-        assert!(matches!(refused.cause(), Cause::Limit(LimitExceeded::Bytes(_))), "{refused}");
+        assert!(matches!(refused.cause(), Cause::Limit(LimitExceeded::Bytes { .. })), "{refused}");
 
         let mut wanted = settings(threads);
         wanted.expect.blob = Some(digest("sha512", b"other"));
@@ -131,7 +146,7 @@ fn cancelled_or_abandoned_it_ends() {
         let cancel = Cancel::new().unwrap();
         let mut wanted = settings(threads);
         wanted.cancel = Some(cancel.clone());
-        let (input, _) = Source::memory(blob()).open(Some(&cancel)).unwrap();
+        let (input, _) = Source::memory(blob()).open(Some(&cancel), ReadTo::EndOfBlob).unwrap();
         std::thread::scope(|scope| {
             let mut pipeline =
                 Pipeline::<Error>::start(scope, input, &wanted, Arc::default()).unwrap();
@@ -140,7 +155,7 @@ fn cancelled_or_abandoned_it_ends() {
             assert_eq!(pipeline.next().err().unwrap().kind(), ErrorKind::Cancelled);
             pipeline.abandon();
         });
-        let (input, _) = Source::memory(blob()).open(None).unwrap();
+        let (input, _) = Source::memory(blob()).open(None, ReadTo::EndOfBlob).unwrap();
         std::thread::scope(|scope| {
             let mut pipeline =
                 Pipeline::<Error>::start(scope, input, &settings(threads), Arc::default()).unwrap();
@@ -154,7 +169,7 @@ fn cancelled_or_abandoned_it_ends() {
 fn file_that_shrinks_meanwhile_is_a_truncated_stream() {
     let file = spooled(blob());
     let shrinking = file.try_clone().unwrap();
-    let (input, _) = Source::file(file).open(None).unwrap();
+    let (input, _) = Source::file(file).open(None, ReadTo::EndOfBlob).unwrap();
     shrinking.set_len(blob().len() as u64 / 2).unwrap();
     std::thread::scope(|scope| {
         let mut pipeline =

@@ -54,7 +54,7 @@ fn read(queue: &Arc<Queue<Error>>, fails: Option<usize>) -> Result<usize, Error>
 }
 
 fn run(workers: usize, fails: Option<usize>) {
-    let queue = Queue::new(Hasher::towards(None));
+    let queue = Queue::new(Some(Hasher::towards(None)), false);
     let mut threads = Vec::new();
     let decompressing = queue.clone();
     threads.push(thread::spawn(move || decompress(&decompressing)));

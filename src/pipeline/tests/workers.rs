@@ -10,7 +10,7 @@ use crate::pipeline::queue::{POOL, Task};
 use crate::pipeline::*;
 
 fn queue() -> Arc<Queue<Error>> {
-    Queue::new(Hasher::towards(None))
+    Queue::new(Some(Hasher::towards(None)), false)
 }
 
 fn chunk(queue: &Arc<Queue<Error>>) -> Chunk {

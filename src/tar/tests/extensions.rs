@@ -12,10 +12,8 @@ fn pax_fault(archive: Archive) -> PaxFault {
 }
 
 #[test]
-fn records_override_long_names_and_these_the_header() {
+fn records_and_long_names_override_the_header() {
     let all = Archive::default()
-        .extension(b'L', b"gnu name\0")
-        .extension(b'K', b"gnu link\0")
         .pax(&[("path", b"pax \xff name"), ("linkpath", b"pax link")])
         .entry("name", b'2', &[(157, b"link")]);
     let seen = all.one();
@@ -193,41 +191,106 @@ fn records_with_impossible_values_are_refused() {
 }
 
 #[test]
-fn global_records_are_defaults_that_a_later_header_changes() {
-    let archive = Archive::default()
-        .global(&[
-            ("uid", b"5"),
-            ("SCHILY.xattr.a", b"1"),
-            ("SCHILY.xattr.b", b"2"),
-            ("mtime", b"9"),
-        ])
-        .file("a", b"")
-        .global(&[("uid", b"6"), ("mtime", b"")])
-        .pax(&[("uid", b"7"), ("SCHILY.xattr.a", b"3")])
-        .file("b", b"")
-        .pax(&[("uid", b"")])
-        .file("c", b"")
-        .file("d", b"");
-    let seen = archive.read().unwrap();
-    let uids: Vec<_> = seen.iter().map(|seen| seen.entry.uid).collect();
-    assert_eq!(uids, [5, 7, 0o1750, 6]);
-    let times: Vec<_> = seen.iter().map(|seen| seen.entry.mtime.seconds).collect();
-    assert_eq!(times, [9, 512, 512, 512]);
-    let xattr = |name: &[u8], value: &[u8]| (name.to_vec(), value.to_vec());
-    assert_eq!(seen[1].entry.xattrs, [xattr(b"a", b"3"), xattr(b"b", b"2")]);
-    assert_eq!(seen[3].entry.xattrs, [xattr(b"a", b"1"), xattr(b"b", b"2")]);
+fn records_of_a_global_header_are_told_of_and_not_applied() {
+    let records: [(&str, &[u8]); 8] = [
+        ("comment", b"x"),
+        ("path", b"x"),
+        ("uid", b"0"),
+        ("gid", b"no number"),
+        ("size", b"0"),
+        ("mtime", b"9"),
+        ("SCHILY.xattr.a", b"1"),
+        ("GNU.sparse.major", b"1"),
+    ];
+    let plain = Archive::default().file("a", b"hello").file("b", b"");
+    let archive = Archive::default().global(&records).file("a", b"hello");
+    let archive = archive.global(&[("SCHILY.acl.access", b"")]).file("b", b"");
+    let seen = archive.clone().read().unwrap();
+    for (seen, plain) in seen.iter().zip(plain.read().unwrap()) {
+        let entry = Entry { offset: plain.entry.offset, ..seen.entry.clone() };
+        assert_eq!(Seen { entry, ..seen.clone() }, plain);
+    }
     let places: Vec<_> = seen.iter().map(|s| (s.entry.index, s.entry.offset)).collect();
-    assert_eq!(places, [(0, 1024), (1, 2560), (2, 4096), (3, 5632)]);
+    assert_eq!(places, [(0, 1024), (1, 3072)]);
+    let keys = global_records(&archive.end());
+    let expected =
+        "0: path uid gid size mtime SCHILY.xattr.a GNU.sparse.major; 1: SCHILY.acl.access; ";
+    assert_eq!(keys, expected);
+    assert_eq!(global_records(&Archive::default().global(&[("comment", b"x")]).end()), "");
+}
+
+/// What each global header says of entries, after the index of the entry behind it.
+fn global_records(archive: &[u8]) -> String {
+    let (mut parser, mut rest, mut keys) =
+        (Parser::new(&Limits::default()), archive, String::new());
+    loop {
+        let (taken, event) = parser.step(rest).unwrap();
+        rest = &rest[taken..];
+        match event {
+            Event::Global => {
+                let records: Vec<&str> = parser.global_records().iter().map(|k| str(k)).collect();
+                keys += &format!("{}: {}; ", parser.place().entry, records.join(" "));
+            }
+            Event::More => return keys,
+            _ => {}
+        }
+    }
 }
 
 #[test]
-fn a_global_header_names_and_sizes_nothing() {
-    let archive = Archive::default()
-        .global(&[("path", b"x"), ("linkpath", b"x"), ("size", b"0"), ("GNU.sparse.major", b"1")])
-        .file("a", b"hello");
-    let seen = archive.one();
-    assert_eq!((seen.name().as_str(), &seen.content()[..]), ("a", &b"hello"[..]));
-    assert_eq!(Archive::default().global(&[("comment", b"x")]).read().unwrap(), []);
+fn records_that_are_not_read_are_told_of() {
+    let records: [(&str, &[u8]); 7] = [
+        ("SCHILY.acl.access", b"user::rw-"),
+        ("SCHILY.fflags", b"nodump"),
+        ("RHT.security.selinux", b"label"),
+        ("MSWINDOWS.rawsd", b"AQAA"),
+        // These mean nothing on disk, or are read.
+        ("ctime", b"5"),
+        ("SCHILY.dev", b"5"),
+        ("mtime", b"5"),
+    ];
+    let seen = Archive::default().pax(&records).file("a", b"").file("b", b"").read().unwrap();
+    let keys: Vec<_> = records[..4].iter().map(|(key, _)| key.as_bytes().to_vec()).collect();
+    assert_eq!(seen[0].entry.ignored, keys);
+    assert_eq!(seen[1].entry.ignored, Vec::<Vec<u8>>::new());
+    let many: Vec<(&str, &[u8])> = vec![("SCHILY.acl.access", b""); 5_000];
+    let entry = Archive::default().pax(&many).file("a", b"").one().entry;
+    assert_eq!(entry.ignored.len(), 64);
+}
+
+#[test]
+fn last_of_two_long_names_counts_and_a_nul_ends_it() {
+    let long = |name: &[u8]| Archive::default().extension(b'L', name);
+    assert_eq!(long(b"first\0").extension(b'L', b"second\0").file("a", b"").one().name(), "second");
+    assert_eq!(long(b"kept\0dropped\0").file("a", b"").one().name(), "kept");
+    let link = Archive::default().extension(b'K', b"first").extension(b'K', b"x\0y\0");
+    assert_eq!(link.entry("a", b'2', &[]).one().entry.link, b"x");
+}
+
+#[test]
+fn gnu_and_pax_names_agree_or_are_refused() {
+    let both = |gnu: u8, key: &str, value: &[u8]| {
+        Archive::default().extension(gnu, b"x\0").pax(&[(key, value)]).entry(
+            "a",
+            b'2',
+            &[(157, b"t")],
+        )
+    };
+    assert_eq!(both(b'L', "path", b"x").one().name(), "x");
+    assert_eq!(both(b'K', "linkpath", b"x").one().entry.link, b"x");
+    let two = |what| TarError::TwoNames { offset: 2048, what };
+    assert_eq!(both(b'L', "path", b"y").refused(), two("long name"));
+    assert_eq!(both(b'K', "linkpath", b"y").refused(), two("long link target"));
+}
+
+#[test]
+fn extension_header_without_its_entry_says_nothing() {
+    let pax = Archive::default().file("a", b"").pax(&[("path", b"never")]);
+    let long = Archive::default().file("a", b"").extension(b'L', b"never\0");
+    for archive in [pax, long] {
+        let names: Vec<_> = archive.read().unwrap().iter().map(Seen::name).collect();
+        assert_eq!(names, ["a"]);
+    }
 }
 
 #[test]
@@ -241,18 +304,11 @@ fn extension_headers_that_readers_would_take_differently_are_refused() {
     let table = [
         (pax.clone().pax(&[]), repeated("PAX header")),
         (pax.clone().extension(b'X', b""), repeated("PAX header")),
-        (long.clone().extension(b'L', b"x\0"), repeated("long name")),
-        (link.clone().extension(b'K', b"x\0"), repeated("long link target")),
-        (pax.clone().global(&[]), TarError::MisplacedGlobal { offset: 1024 }),
-        (link.clone().global(&[]), TarError::MisplacedGlobal { offset: 1024 }),
-        (pax, TarError::Dangling { offset: 1024 }),
-        (long, TarError::Dangling { offset: 1024 }),
-        (link, TarError::Dangling { offset: 1024 }),
-        (start().pax(&[]), TarError::Dangling { offset: 512 }),
+        (pax.global(&[]), TarError::MisplacedGlobal { offset: 1024 }),
+        (long.global(&[]), TarError::MisplacedGlobal { offset: 1024 }),
+        (link.global(&[]), TarError::MisplacedGlobal { offset: 1024 }),
         (start().extension(b'L', b""), name("long name", NameFault::Empty)),
         (start().extension(b'L', b"\0x"), name("long name", NameFault::Empty)),
-        (start().extension(b'L', b"x\0y\0"), name("long name", NameFault::Nul)),
-        (start().extension(b'K', b"x\0y\0"), name("long link target", NameFault::Nul)),
     ];
     for (archive, expected) in table {
         assert_eq!(archive.refused(), expected);
@@ -288,7 +344,4 @@ fn too_many_xattrs_are_refused() {
     assert_eq!(entry.xattrs.len(), 1024);
     let fault = PaxFault::TooManyXattrs { limit: 1024 };
     assert_eq!(pax_fault(Archive::default().pax(&records).file("a", b"")), fault);
-    let global = Archive::default().global(&records[..1024]);
-    let error = global.pax(&records[1024..]).file("a", b"").refused();
-    assert!(matches!(error, TarError::Pax { fault: PaxFault::TooManyXattrs { .. }, .. }));
 }

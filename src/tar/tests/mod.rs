@@ -160,7 +160,7 @@ fn read_pieces<'a>(
                     }
                 }
                 Event::EntryEnd => assert_eq!(&seen.last().unwrap().entry, parser.entry()),
-                Event::End => {}
+                Event::End | Event::Global => {}
             }
         }
         assert!(piece.is_empty(), "More means that nothing is left");

@@ -105,18 +105,64 @@ fn a_file_in_one_piece_of_input_comes_in_one_piece() {
 }
 
 #[test]
-fn every_truncation_fails() {
+fn only_ends_at_a_header_or_in_padding_may_be_whole() {
     let archive = everything();
-    // The first of the two blocks at the end is all it takes.
-    let end = archive.len() - BLOCK;
-    for length in 1..end {
-        match read(&archive[..length]) {
-            Err(ParseError::Tar(TarError::Truncated { offset })) => {
-                assert_eq!(offset, length as u64);
+    let finish = |bytes: &[u8]| {
+        let mut parser = Parser::new(&Limits::default());
+        let mut rest = bytes;
+        loop {
+            let (taken, event) = parser.step(rest).unwrap();
+            rest = &rest[taken..];
+            if event == Event::More {
+                return parser.finish();
             }
-            other => panic!("cut to {length}: {other:?}"),
         }
+    };
+    // From the end of some data to where the next header begins: of the global header, the files of
+    // 1300 and 512 bytes, the long name, the long link target, the PAX header and so on.
+    let records = |keys: &[(&str, &[u8])]| body(keys).len();
+    let sizes = [
+        records(&[("comment", b"for all"), ("uid", b"77")]),
+        0,
+        1300,
+        BLOCK,
+        701,
+        601,
+        0,
+        records(&[
+            ("GNU.sparse.major", b"1"),
+            ("GNU.sparse.minor", b"0"),
+            ("GNU.sparse.realsize", b"2000"),
+            ("GNU.sparse.name", b"sparse"),
+            ("SCHILY.xattr.user.a", &[b'\n'; 600]),
+        ]),
+        BLOCK + 602,
+        BLOCK + 10,
+        0,
+    ];
+    let (mut at, mut ends) = (0, vec![]);
+    for size in sizes {
+        let end = at + BLOCK + size;
+        at = end.next_multiple_of(BLOCK);
+        ends.push(end..=at);
     }
-    assert_eq!(read(b"").unwrap(), []);
-    assert_eq!(read(&archive[..end]), read(&archive));
+    assert_eq!(at + 2 * BLOCK, archive.len());
+    for length in 1..archive.len() {
+        let offset = length as u64;
+        let expected = match ends.iter().any(|end| end.contains(&length)) {
+            true => Ok(ArchiveEnd::Missing { offset }),
+            // A lone block of zeros.
+            false if length == at + BLOCK => Ok(ArchiveEnd::Marker),
+            false => Err(ParseError::Tar(TarError::Truncated { offset })),
+        };
+        assert_eq!(finish(&archive[..length]), expected, "cut to {length}");
+    }
+    assert_eq!(finish(b""), Ok(ArchiveEnd::Empty));
+    assert_eq!(finish(&archive), Ok(ArchiveEnd::Marker));
+}
+
+#[test]
+fn entry_behind_a_lone_block_of_zeros_is_refused() {
+    let archive = Archive::default().file("a", b"").block([0; BLOCK]).file("b", b"");
+    assert_eq!(archive.refused(), TarError::LoneZeroBlock { offset: 1024 });
 }

@@ -177,7 +177,10 @@ fn a_sparse_file_claims_no_more_than_the_limit() {
     let limits = Limits { bytes: 1 << 30, ..Limits::default() };
     let archive = old((1 << 30) + 1, 0, &[], &[]).end();
     let error = read_pieces([&archive[..]], &limits).unwrap_err();
-    assert_eq!(error, ParseError::Limit(LimitExceeded::Bytes(1 << 30)));
+    assert_eq!(
+        error,
+        ParseError::Limit(LimitExceeded::Bytes { got: (1 << 30) + 1, limit: 1 << 30 })
+    );
     let archive = in_data(&((1u64 << 30) + 1).to_string(), "0\n", b"").end();
     assert!(read_pieces([&archive[..]], &limits).is_err());
 }
