@@ -27,7 +27,7 @@
 /* Options with every field at its default. */
 #define OCILAYER_OPTIONS_INIT \
   { sizeof(ocilayer_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    0, 0, 0, 0, 0 }
+    0, 0, 0, 0, 0, 0, 0 }
 
 /**
  * Values of ocilayer_report_compression.

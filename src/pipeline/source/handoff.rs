@@ -113,6 +113,31 @@ impl Consumer {
         Ok(self.unread())
     }
 
+    /// The same, and waits until there are `count` bytes or the source ends.
+    pub(super) fn head(
+        &mut self,
+        count: usize,
+        interrupt: &Interrupt,
+    ) -> Result<&[u8], SourceError> {
+        self.fill(interrupt)?;
+        while self.unread().len() < count && self.end.is_none() {
+            if self.on_demand {
+                self.give_back(vec![0; PIECE]);
+            }
+            let filled = self.receive(interrupt)?;
+            let end = self.len + filled.len;
+            self.buffer.resize(end.max(PIECE), 0);
+            self.buffer[self.len..end].copy_from_slice(&filled.buffer[..filled.len]);
+            (self.len, self.end) = (end, filled.end);
+            if self.end.is_some() {
+                self.wanted = None;
+            } else if !self.on_demand {
+                self.give_back(filled.buffer);
+            }
+        }
+        Ok(self.unread())
+    }
+
     pub(super) fn unread(&self) -> &[u8] {
         &self.buffer[self.start..self.len]
     }

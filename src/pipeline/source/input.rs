@@ -60,7 +60,7 @@ impl Input<'_> {
                 self.interrupt.check()?;
                 Ok(&blob[..blob.len().min(PIECE)])
             }
-            Kind::Handoff(consumer) => consumer.fill(&self.interrupt),
+            Kind::Handoff(consumer) => consumer.head(count, &self.interrupt),
             #[cfg(test)]
             Kind::Panics => panic!("a defect, for the tests"),
         }
