@@ -60,7 +60,6 @@ var constants = map[string]uint32{
 	"FINDING_NO_END_MARKER":   uint32(ocilayer.FindingNoEndMarker),
 	"FINDING_DATA_AFTER_END":  uint32(ocilayer.FindingDataAfterEnd),
 	"FINDING_LINK_TO_SKIPPED": uint32(ocilayer.FindingLinkToSkipped),
-	"FINDING_IGNORED_ENTRY":   uint32(ocilayer.FindingIgnoredEntry),
 
 	"MODE_DIRECTORY": uint32(ocilayer.ModeDirectory), "MODE_OVERLAY": uint32(ocilayer.ModeOverlay),
 	"MODE_OVERLAY_USERXATTR": uint32(ocilayer.ModeOverlayUserXattr),
@@ -81,8 +80,9 @@ var constants = map[string]uint32{
 	"SKIP_GLOBAL_RECORD":       uint32(ocilayer.SkipGlobalRecord),
 	"SKIP_NO_END_MARKER":       uint32(ocilayer.SkipNoEndMarker),
 	"SKIP_DATA_AFTER_END":      uint32(ocilayer.SkipDataAfterEnd),
-	"SKIP_IGNORED_ENTRY":       uint32(ocilayer.SkipIgnoredEntry),
 	"SKIP_FILTERED":            uint32(ocilayer.SkipFiltered), "SKIP_UNNEEDED_WHITEOUT": uint32(ocilayer.SkipUnneededWhiteout),
+
+	"READ_TO_END_OF_BLOB": uint32(ocilayer.ReadToEndOfBlob), "READ_TO_END_OF_ARCHIVE": uint32(ocilayer.ReadToEndOfArchive),
 
 	"SYNC_NONE": uint32(ocilayer.SyncNone), "SYNC_FILES": uint32(ocilayer.SyncFiles),
 	"SYNC_FILESYSTEM": uint32(ocilayer.SyncFilesystem),

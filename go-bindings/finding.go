@@ -56,12 +56,10 @@ const (
 	// FindingLinkToSkipped is a hardlink to something that unpack leaves out. Unpack leaves it out as
 	// well.
 	FindingLinkToSkipped FindingKind = 19
-	// FindingIgnoredEntry is an entry that means nothing in a layer. Unpack leaves it out.
-	FindingIgnoredEntry FindingKind = 20
 )
 
 // The last of them that this package knows, to ask the library how many there were of each.
-const lastFinding = FindingIgnoredEntry
+const lastFinding = FindingLinkToSkipped
 
 // Finding is one thing that a scan found. Names are bytes as they stand in the archive: not yet safe
 // to use as a path.

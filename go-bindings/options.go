@@ -61,33 +61,46 @@ const (
 	ownersIgnore owners = 2
 )
 
+// ReadTo says how far a layer is read.
+type ReadTo uint32
+
+const (
+	// ReadToEndOfBlob is to its end, so that both digests are of the whole and a cut layer fails.
+	ReadToEndOfBlob ReadTo = 0
+	// ReadToEndOfArchive is to the end of the archive in it and no further: for a caller that reads the
+	// rest itself, checks the digests and knows whether the layer was whole. The reader is asked for
+	// more only when what came was used up, so that it may stay open. The report has no digests, none
+	// can be expected, and an archive without an end marker is taken.
+	ReadToEndOfArchive ReadTo = 1
+)
+
 // IDRange makes Count ids of the archive, from Container on, those from Host on.
 type IDRange struct {
 	Container, Host, Count uint32
 }
 
 // Limits bound what one layer may ask for. Zero stands for the default, which no real image meets.
-// Exceeding one fails the unpack with [ErrLimit], whose message names it.
+// Exceeding one fails the unpack with [ErrLimit], whose message names it as configuration files do.
 type Limits struct {
 	// Entries of the archive: 10,000,000.
-	Entries uint64
+	Entries uint64 `toml:"entries"`
 	// Bytes of the uncompressed archive, and of all files together with their holes: 1 << 40.
-	Bytes uint64
+	Bytes uint64 `toml:"bytes"`
 	// Ratio of uncompressed to compressed bytes, looked at from 1 GiB on; there is no such limit by
 	// default, since real layers reach any ratio.
-	Ratio uint64
+	Ratio uint64 `toml:"ratio"`
 	// PathBytes in a name or a link target.
-	PathBytes uint64
+	PathBytes uint64 `toml:"path_bytes"`
 	// PathDepth is the number of components in a name.
-	PathDepth uint64
+	PathDepth uint64 `toml:"path_depth"`
 	// XattrBytes of all names and values of one entry.
-	XattrBytes uint64
+	XattrBytes uint64 `toml:"xattr_bytes"`
 	// Memory is the number of bytes for what has to be remembered of the layer until its end, its
 	// directories above all: some 500 for each.
-	Memory uint64
+	Memory uint64 `toml:"memory"`
 	// ZstdWindowLog is the window that a zstd frame may ask for, as a power of two: 10 to 31, by default
 	// 29. The unpack takes as much memory.
-	ZstdWindowLog uint64
+	ZstdWindowLog uint64 `toml:"zstd_window_log"`
 }
 
 // EntryKind is the type of an entry. More kinds may come.
@@ -171,9 +184,6 @@ const (
 	SkipNoEndMarker SkipReason = 14
 	// SkipDataAfterEnd is not of an entry: bytes other than zeros behind the archive's end marker.
 	SkipDataAfterEnd SkipReason = 15
-	// SkipIgnoredEntry is an entry that means nothing in a layer, and that other appliers leave out
-	// as well.
-	SkipIgnoredEntry SkipReason = 16
 )
 
 // Warning tells of one thing that was left out.
@@ -204,6 +214,7 @@ type options struct {
 	uids, gids  []IDRange
 	devices     Devices
 	sync        Sync
+	readTo      ReadTo
 	filter      func(*Entry) (bool, error)
 	progress    func(Progress)
 	warning     func(Warning)
@@ -260,6 +271,9 @@ func WithDevices(devices Devices) Option { return func(o *options) { o.devices =
 
 // WithSync says what is on disk when Unpack returns; SyncNone is the default.
 func WithSync(sync Sync) Option { return func(o *options) { o.sync = sync } }
+
+// WithReadTo says how far the layer is read; ReadToEndOfBlob is the default. Of [Unpack] only.
+func WithReadTo(to ReadTo) Option { return func(o *options) { o.readTo = to } }
 
 // WithRepair says what [Audit] and [AuditDirectories] do about marks that they find wrong.
 func WithRepair(repair Repair) Option { return func(o *options) { o.repair = repair } }

@@ -67,7 +67,7 @@ func TestScanFindsEachKind(t *testing.T) {
 	if !maps.Equal(counted, report.Findings) {
 		t.Errorf("found %v, report %v", counted, report.Findings)
 	}
-	for kind := ocilayer.FindingWhiteout; kind <= ocilayer.FindingIgnoredEntry; kind++ {
+	for kind := ocilayer.FindingWhiteout; kind <= ocilayer.FindingRefused; kind++ {
 		if counted[kind] == 0 {
 			t.Errorf("kind %d was not found", kind)
 		}

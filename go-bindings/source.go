@@ -34,7 +34,7 @@ func (c *call) open(r io.Reader) error {
 	if C.ocilayer_go_source(C.uintptr_t(c.handle), &c.source, &failed) != 0 {
 		return newError(c.op, failed)
 	}
-	c.pump = startPump(r)
+	c.pump = startPump(r, c.options.readTo == ReadToEndOfArchive)
 	return nil
 }
 
@@ -113,10 +113,12 @@ const chunkSize = 256 << 10
 // into the native buffer, which saves a copy: a Read that outlives a cancelled call, or a reader that
 // keeps the slice, would write into freed memory.
 type pump struct {
-	full chan chunk
-	free chan []byte
-	stop chan struct{}
-	now  chunk
+	// enough bytes in a chunk hand it on.
+	enough int
+	full   chan chunk
+	free   chan []byte
+	stop   chan struct{}
+	now    chunk
 }
 
 type chunk struct {
@@ -127,10 +129,17 @@ type chunk struct {
 	err error
 }
 
-func startPump(r io.Reader) *pump {
-	p := &pump{full: make(chan chunk), free: make(chan []byte, 2), stop: make(chan struct{})}
-	p.free <- make([]byte, chunkSize)
-	p.free <- make([]byte, chunkSize)
+// startPump begins to read ahead; on demand it reads nothing before it is asked, and hands on what one
+// Read gave: the next one may never return.
+func startPump(r io.Reader, onDemand bool) *pump {
+	p := &pump{enough: chunkSize, full: make(chan chunk), free: make(chan []byte, 2), stop: make(chan struct{})}
+	if onDemand {
+		p.enough = 1
+		p.now.buffer = make([]byte, chunkSize)
+	} else {
+		p.free <- make([]byte, chunkSize)
+		p.free <- make([]byte, chunkSize)
+	}
 	go p.run(r)
 	return p
 }
@@ -142,7 +151,7 @@ func (p *pump) run(r io.Reader) {
 		case <-p.stop:
 			return
 		case buffer := <-p.free:
-			length, err := fill(r, buffer)
+			length, err := fill(r, buffer, p.enough)
 			select {
 			case <-p.stop:
 				return
@@ -157,8 +166,8 @@ func (p *pump) run(r io.Reader) {
 
 var errGoexit = errors.New("reader ended its goroutine")
 
-// fill reads until the buffer is full or nothing more can be had.
-func fill(r io.Reader, buffer []byte) (length int, err error) {
+// fill reads until there is enough or nothing more can be had.
+func fill(r io.Reader, buffer []byte, enough int) (length int, err error) {
 	returned := false
 	defer func() {
 		if value := recover(); value != nil {
@@ -167,7 +176,7 @@ func fill(r io.Reader, buffer []byte) (length int, err error) {
 			err = errGoexit
 		}
 	}()
-	for empty := 0; length < len(buffer); {
+	for empty := 0; length < enough; {
 		n, err := r.Read(buffer[length:])
 		if n < 0 || n > len(buffer)-length {
 			panic(errors.New("reader returned an impossible count"))

@@ -269,10 +269,6 @@ typedef enum ocilayer_finding_kind {
    * A hardlink to something that unpack leaves out. Unpack leaves it out as well.
    */
   OCILAYER_FINDING_LINK_TO_SKIPPED = 19,
-  /**
-   * An entry that means nothing in a layer. Unpack leaves it out.
-   */
-  OCILAYER_FINDING_IGNORED_ENTRY = 20,
 } ocilayer_finding_kind;
 
 /**
@@ -399,10 +395,6 @@ typedef enum ocilayer_skip_reason {
    * Not of an entry: bytes other than zeros behind the archive's end marker.
    */
   OCILAYER_SKIP_DATA_AFTER_END = 15,
-  /**
-   * An entry that means nothing in a layer, and that other appliers leave out as well.
-   */
-  OCILAYER_SKIP_IGNORED_ENTRY = 16,
 } ocilayer_skip_reason;
 
 /**
@@ -422,6 +414,22 @@ typedef enum ocilayer_sync {
    */
   OCILAYER_SYNC_FILESYSTEM = 2,
 } ocilayer_sync;
+
+/**
+ * Values of ocilayer_options.read_to: how far the blob is read.
+ */
+typedef enum ocilayer_read_to {
+  /**
+   * To its end, so that both digests are of the whole and a cut blob fails.
+   */
+  OCILAYER_READ_TO_END_OF_BLOB = 0,
+  /**
+   * To the end of the archive in it and no further: for a caller that reads the rest itself, checks
+   * the digests and knows whether the blob was whole. The report has no digests, none can be
+   * expected, and an archive without an end marker is taken. Of unpack_layer only.
+   */
+  OCILAYER_READ_TO_END_OF_ARCHIVE = 1,
+} ocilayer_read_to;
 
 /**
  * Values of ocilayer_check_verdict.

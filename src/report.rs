@@ -157,8 +157,6 @@ pub enum SkipReason {
     NoEndMarker = 14,
     /// Not of an entry: bytes other than zeros behind the archive's end marker.
     DataAfterEnd = 15,
-    /// An entry that means nothing in a layer, and that other appliers leave out as well.
-    IgnoredEntry = 16,
 }
 
 /// Counts by reason, with the first few paths of each.
@@ -249,7 +247,6 @@ impl SkipReason {
             SkipReason::GlobalRecord => "global PAX record not applied",
             SkipReason::NoEndMarker => "archive without an end marker",
             SkipReason::DataAfterEnd => "data behind the archive's end marker",
-            SkipReason::IgnoredEntry => "entry without a meaning",
         }
     }
 }

@@ -416,11 +416,6 @@ fn component_of_more_than_255_bytes_fails() {
             assert!(error.place().is_some(), "{error}");
         });
     }
-    // Its prefix is not part of the component that the file system sees.
-    let whiteout = vec![file(format!(".wh.{}", "a".repeat(251)))];
-    each_applied(EVERY, &[layer("a=1"), whiteout], |outcome| {
-        assert_eq!(outcome.tree.list(), ["a=1"]);
-    });
 }
 
 #[test]

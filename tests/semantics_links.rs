@@ -3,11 +3,13 @@
 
 mod common;
 
-use common::archive::{Entry, dir, file, hardlink, layer, symlink};
+use common::archive::{Entry, archive, char_device, dir, file, hardlink, layer, opaque, symlink};
 use common::cases::{Case, Fails, LAYER, Tree, check, check_any_order, each, each_applied};
 use common::needs;
-use common::runner::{BLIND, EVERY, KNOWING};
-use ocilayer::{Errno, ErrorKind};
+use common::runner::{BLIND, EVERY, KNOWING, Scene};
+use common::tree::Tree as Found;
+use ocilayer::{Devices, Errno, ErrorKind, Observer, Options, SkipReason, Source};
+use ocilayer::{unpack, unpack_with};
 
 #[test]
 fn parent_that_is_a_symlink_in_a_lower_layer_is_followed() {
@@ -737,4 +739,93 @@ fn names_that_climb_above_the_root_are_refused() {
         assert_eq!(root.list(), [""; 0]);
         assert!(matches!(&outcome.failure, Some((0, e)) if e.kind() == ErrorKind::Layer));
     });
+}
+
+#[test]
+fn hardlinks_into_aufs_metadata_get_that_files_content() {
+    if !needs::overlay() {
+        return;
+    }
+    let source = || file(".wh..wh.plnk/12.34").data("payload").mode(0o4755).owner(7, 8);
+    let links =
+        || vec![hardlink("bin/one", ".wh..wh.plnk/12.34"), hardlink("two", "/.wh..wh.plnk/12.34")];
+    let metadata = || vec![dir(".wh..wh.plnk").mode(0o700), source()];
+    let unused = file(".wh..wh.plnk/56.78").data("nobody's");
+    let layers = [
+        [metadata(), vec![dir("bin"), unused], links()].concat(),
+        // As containerd takes it, with no entry of the directory, and a marker of the root.
+        [vec![source()], links(), vec![opaque("")]].concat(),
+    ];
+    for entries in layers {
+        each_applied(KNOWING, &[layer("two=old"), entries], |outcome| {
+            let names: Vec<_> = outcome.tree.list();
+            assert_eq!(names, ["bin/", "bin/one=payload@4755", "two=payload@4755"]);
+            assert!(outcome.tree.linked("bin/one", "two"));
+            let node = outcome.tree.at("two");
+            assert_eq!((node.uid, node.gid), (7, 8));
+            let report = outcome.reports.last().expect("a report");
+            assert!(report.skipped.count(SkipReason::AufsMetadata) > 0);
+            // Nothing of it is left on disk either.
+            for layer in 0..2 {
+                assert!(!outcome.scene.root(layer).join(".wh..wh.plnk").exists());
+            }
+        });
+    }
+    // A failure leaves nothing of it either.
+    let fails = [metadata(), links(), vec![file("../up")]].concat();
+    each(EVERY, &[fails], |outcome| {
+        assert!(outcome.failure.is_some());
+        assert!(!outcome.scene.root(0).join(".wh..wh.plnk").exists());
+    });
+}
+
+#[test]
+fn hardlink_to_what_was_left_out_is_left_out_too() {
+    if !needs::overlay() {
+        return;
+    }
+    let stack = [
+        layer("null=lower other=lower"),
+        vec![
+            char_device("null", 1, 3),
+            hardlink("zero", "null"),
+            hardlink("again", "/zero"),
+            file(".wh..wh.aufs"),
+            hardlink("aufs", ".wh..wh.aufs"),
+            hardlink("real", "other"),
+            file("null").data("now"),
+            hardlink("late", "null"),
+        ],
+    ];
+    let options = Options::default().devices(Devices::Skip);
+    let scene = Scene::new();
+    let reports = stack.map(|entries| {
+        let blob = archive(&entries);
+        unpack(Source::memory(&blob), scene.root(0), &options).expect("unpacked")
+    });
+    let skipped = reports[1].skipped.get(SkipReason::LinkToSkipped).expect("reported");
+    let names: Vec<_> = skipped.examples.iter().map(|example| &example.path[..]).collect();
+    assert_eq!(names, [&b"zero"[..], b"again", b"aufs"]);
+    let list = Found::of(&scene.root(0)).list();
+    assert_eq!(list, ["late=now", "null=now", "other=lower", "real=lower"]);
+}
+
+#[test]
+fn hardlink_to_what_the_filter_declined_is_left_out_too() {
+    struct Declines;
+    impl Observer for Declines {
+        fn filters(&self) -> bool {
+            true
+        }
+
+        fn filter(&mut self, entry: &ocilayer::Entry) -> Result<bool, Errno> {
+            Ok(entry.name != b"d/a")
+        }
+    }
+    let scene = Scene::new();
+    let blob = archive(&layer("d/ d/a=1 b=>d/a c=2"));
+    let options = Options::default();
+    let report = unpack_with(Source::memory(&blob), scene.root(0), &options, &mut Declines);
+    assert_eq!(report.expect("unpacked").skipped.count(SkipReason::LinkToSkipped), 1);
+    assert_eq!(Found::of(&scene.root(0)).list(), ["c=2", "d/"]);
 }

@@ -547,3 +547,20 @@ fn marker_that_hides_the_symlink_it_came_through_makes_later_names_resolve_anew(
         ],
     );
 }
+
+#[test]
+fn names_as_long_as_a_file_system_holds_can_be_whitened_out() {
+    if !needs::overlay() {
+        return;
+    }
+    for length in 250..=255 {
+        let name = "n".repeat(length);
+        let lower = vec![file(format!("d/{name}")), file("d/keep"), file(&name)];
+        let whiteouts = vec![file(format!("d/.wh.{name}")), file(format!(".wh.{name}"))];
+        each_applied(KNOWING, &[lower, whiteouts], |outcome| {
+            assert_eq!(outcome.tree.list(), ["d/", "d/keep"], "{length} bytes");
+        });
+    }
+    let longer = vec![file(format!(".wh.{}", "n".repeat(256)))];
+    common::cases::each_refused(EVERY, ErrorKind::Layer, &[longer]);
+}

@@ -53,6 +53,11 @@ func WithThreads(threads uint32) Option {
 	return func(a *applier) { a.threads = threads }
 }
 
+// WithLimits replaces the limits on one layer that are not zero.
+func WithLimits(limits ocilayer.Limits) Option {
+	return func(a *applier) { a.limits = limits }
+}
+
 // WithMountManager has mounts that are more than mount(2) can do activated by manager first.
 func WithMountManager(manager mount.Manager) Option {
 	return func(a *applier) { a.mounts = manager }
@@ -69,6 +74,7 @@ type applier struct {
 	blobFile func(context.Context, ocispec.Descriptor) (*os.File, error)
 	sync     ocilayer.Sync
 	threads  uint32
+	limits   ocilayer.Limits
 	mounts   mount.Manager
 	observe  func(ocispec.Descriptor, *ocilayer.Report, error)
 }
@@ -132,7 +138,7 @@ func (a *applier) apply(ctx context.Context, desc ocispec.Descriptor, mounts []m
 }
 
 func (a *applier) options(at target, layer *layer, config *diff.ApplyConfig) []ocilayer.Option {
-	options := append(at.options(), ocilayer.WithThreads(a.threads))
+	options := append(at.options(), ocilayer.WithThreads(a.threads), ocilayer.WithLimits(a.limits))
 	switch {
 	case a.sync != ocilayer.SyncNone:
 		options = append(options, ocilayer.WithSync(a.sync))

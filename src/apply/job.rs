@@ -7,13 +7,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Dir, FileType, ioctl_getflags};
 use rustix::io::Errno;
 
-use crate::layer::{self, Action, LinkedLowers, Names};
+use crate::layer::{self, AUFS_LINKS, Action, LinkedLowers, Names, SkippedNames};
 use crate::limits::LimitExceeded;
 use crate::observer::Warning;
 use crate::options::{Lowers, Options};
 use crate::pipeline::{Chunk, PipelineError, Workers};
 use crate::report::{DETAIL_MAX, EntryCounts, SkipReason, Skips};
-use crate::resolve::{Component, DirId, Resolver, SafeParent, View, is, is_whiteout, stat_child};
+use crate::resolve::{AboveRoot, CleanPath, Component, DirId, Resolver, SafeParent, View};
+use crate::resolve::{is, is_whiteout, stat_child};
 use crate::tar::{Entry, Kind};
 
 use super::attributes::Owner;
@@ -48,6 +49,10 @@ pub(crate) struct Job<'j> {
     /// Files that others make; none where there is nobody else.
     pub(super) plan: Option<Plan>,
     pub(super) linked_lowers: LinkedLowers,
+    /// Names that this layer has and that were left out.
+    pub(super) skipped_names: SkippedNames,
+    /// Files that only hardlinks lead to were made.
+    pub(super) link_sources: bool,
     pub(super) names: Names,
     /// xattr namespaces that this file system does not support, each warned of once.
     pub(super) unsupported: BTreeSet<&'static str>,
@@ -81,6 +86,8 @@ impl<'j> Job<'j> {
             file: None,
             plan: workers.map(Plan::new),
             linked_lowers: LinkedLowers::default(),
+            skipped_names: SkippedNames::default(),
+            link_sources: false,
             names: Names::default(),
             unsupported: BTreeSet::new(),
             logical_bytes: 0,
@@ -114,8 +121,9 @@ impl<'j> Job<'j> {
         let result = match wanted {
             true => self.apply(entry),
             false => {
+                self.note_filtered(entry);
                 self.skip(entry, SkipReason::Filtered, b"");
-                Ok(())
+                self.check_memory().map_err(JobError::from)
             }
         };
         result.map_err(|error| self.failure(error.at(|| entry.place())))
@@ -130,19 +138,31 @@ impl<'j> Job<'j> {
         result
     }
 
+    fn note_filtered(&mut self, entry: &Entry) {
+        let mut path = CleanPath::default();
+        if path.set(&entry.name, AboveRoot::Refuse).is_ok()
+            && let Some((parent, name)) = path.parent_and_name()
+        {
+            self.skipped_names.note(parent, name);
+        }
+    }
+
     fn act(&mut self, entry: &Entry, action: Action<'_>) -> Result<()> {
         match action {
             Action::Make { parent, name } => self.wait_if_planned(parent, name)?,
+            Action::LinkSource { name } => self.wait_if_planned(AUFS_LINKS, name)?,
             _ => self.finish_planned()?,
         }
         self.count_logical(entry.size)?;
         let acted: Result<(), JobCause> = match action {
             Action::Root => self.describe_root(entry),
             Action::Make { parent, name } => self.make(entry, parent, name),
-            Action::Link { parent, name, target } => self.link(parent, name, target),
+            Action::LinkSource { name } => self.make_link_source(entry, name),
+            Action::Link { parent, name, target } => self.link(entry, parent, name, target),
             Action::Whiteout { parent, name } => self.whiteout(entry, parent, name),
             Action::Opaque { dir } => self.opaque(dir),
-            Action::Skip(reason) => {
+            Action::Skip { parent, name, reason } => {
+                self.skipped_names.note(parent, name);
                 self.skip(entry, reason, b"");
                 Ok(())
             }
@@ -166,14 +186,20 @@ impl<'j> Job<'j> {
     /// What is remembered of the layer grows with its entries: not past the limit.
     fn check_memory(&self) -> Result<(), LimitExceeded> {
         let limit = self.options.limits.memory;
-        let got = self.resolver.tree.bytes() + self.linked_lowers.bytes();
+        let got =
+            self.resolver.tree.bytes() + self.linked_lowers.bytes() + self.skipped_names.bytes();
         match got > limit {
             true => Err(LimitExceeded::Memory { got, limit }),
             false => Ok(()),
         }
     }
 
-    fn make(&mut self, entry: &Entry, parent: &[u8], name: Component<'_>) -> Result<(), JobCause> {
+    pub(super) fn make(
+        &mut self,
+        entry: &Entry,
+        parent: &[u8],
+        name: Component<'_>,
+    ) -> Result<(), JobCause> {
         let dir = self.parent_of(parent)?;
         match entry.kind {
             Kind::File => self.make_file(entry, dir, name)?,
@@ -181,12 +207,14 @@ impl<'j> Job<'j> {
             Kind::Symlink => self.make_symlink(entry, dir, name)?,
             Kind::Fifo | Kind::CharDevice | Kind::BlockDevice => {
                 if !self.make_node(entry, dir, name)? {
+                    self.skipped_names.note(parent, name);
                     return Ok(());
                 }
             }
             Kind::Hardlink => unreachable!("interpreted as Action::Link"),
         }
         self.resolver.tree.claim(dir, name.as_bytes());
+        self.skipped_names.forget(parent, name);
         Ok(())
     }
 

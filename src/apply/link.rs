@@ -5,9 +5,10 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{AtFlags, linkat, symlinkat};
 
-use super::error::JobCause;
+use super::error::{JobCause, JobError, Result as JobResult};
 use super::job::{InRoot, Job};
-use crate::layer::{LayerError, LinkTarget, Parents, joined};
+use crate::layer::{AUFS_LINKS, LayerError, LinkTarget, Parents, joined};
+use crate::report::SkipReason;
 use crate::resolve::{Component, DirId, PathHash, SafeParent, SeenBelow, stat_child};
 use crate::tar::Entry;
 
@@ -30,10 +31,17 @@ impl Job<'_> {
     /// inode has its own.
     pub(super) fn link(
         &mut self,
+        entry: &Entry,
         parent: &[u8],
         name: Component<'_>,
         (target_parent, target): (&[u8], Component<'_>),
     ) -> Result<(), JobCause> {
+        // Not a link to what a lower layer has of that name, which would be another file.
+        if self.skipped_names.has(target_parent, target) {
+            self.skipped_names.note(parent, name);
+            self.skip(entry, SkipReason::LinkToSkipped, &entry.link);
+            return Ok(());
+        }
         let source = self.link_source(target_parent, target)?;
         let dir = self.parent_of(parent)?;
         // The parent's directories may have replaced the target's by now.
@@ -46,7 +54,35 @@ impl Job<'_> {
             })?;
         }
         self.resolver.tree.claim(dir, name.as_bytes());
+        self.skipped_names.forget(parent, name);
         self.counts.entries.hardlinks += 1;
+        Ok(())
+    }
+
+    /// Makes a file that hardlinks of this layer lead to, where they look for it; it is removed at the
+    /// end, and what was linked has the file's other names.
+    pub(super) fn make_link_source(
+        &mut self,
+        entry: &Entry,
+        name: Component<'_>,
+    ) -> Result<(), JobCause> {
+        if !self.link_sources {
+            // What an unpack left that was killed.
+            self.clear(DirId::ROOT, aufs_links())?;
+            self.link_sources = true;
+        }
+        self.make(entry, AUFS_LINKS, name)?;
+        self.skip(entry, SkipReason::AufsMetadata, b"");
+        Ok(())
+    }
+
+    /// Removes those files; after a failure, too.
+    pub(crate) fn remove_link_sources(&mut self) -> JobResult<()> {
+        if std::mem::take(&mut self.link_sources) {
+            self.clear(DirId::ROOT, aufs_links()).map_err(JobError::from)?;
+            // No entry and no implied directory of the layer.
+            self.counts.implied_directories = self.counts.implied_directories.saturating_sub(1);
+        }
         Ok(())
     }
 
@@ -101,6 +137,10 @@ impl Job<'_> {
         let tree = &self.resolver.tree;
         self.linked_lowers.note(tree.hash(dir, name.as_bytes()), tree.hashes_above(dir));
     }
+}
+
+fn aufs_links() -> Component<'static> {
+    Component::new(AUFS_LINKS).expect("a name like any other")
 }
 
 /// A name that is linked to itself must not be removed first to make way.

@@ -12,7 +12,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::stack::{Level, Stack, failed, split};
 use crate::error::{Cause, Error, Result};
-use crate::layer::{self, Action, Names, joined, xattrs};
+use crate::layer::{self, AUFS_LINKS, Action, Names, joined, xattrs};
 use crate::limits::{LimitExceeded, Limits};
 use crate::operation::entries::Sink;
 use crate::options::Mode;
@@ -243,7 +243,7 @@ impl Sink for Reading<'_, '_> {
 impl Reading<'_, '_> {
     fn meaning(&mut self, entry: &Entry, names: &mut Names) -> Result<()> {
         match layer::interpret(entry, self.mode, names)? {
-            Action::Skip(_) => {}
+            Action::Skip { .. } => {}
             Action::Root => self.expected.describe(b"", described(entry, Rc::from([]))),
             Action::Make { parent, name } => {
                 let path = self.place(parent, name.as_bytes())?;
@@ -251,6 +251,11 @@ impl Reading<'_, '_> {
                 if entry.kind == Kind::File {
                     self.file = Some(self.compared(path)?);
                 }
+            }
+            Action::LinkSource { name } => {
+                let path = joined(AUFS_LINKS, name.as_bytes());
+                self.expected.describe(&path, described(entry, Rc::from([])));
+                self.file = None;
             }
             Action::Link { parent, name, target: (target_parent, target) } => {
                 let path = self.place(parent, name.as_bytes())?;

@@ -62,8 +62,6 @@ pub enum ocilayer_finding_kind {
     OCILAYER_FINDING_DATA_AFTER_END = 18,
     /// A hardlink to something that unpack leaves out. Unpack leaves it out as well.
     OCILAYER_FINDING_LINK_TO_SKIPPED = 19,
-    /// An entry that means nothing in a layer. Unpack leaves it out.
-    OCILAYER_FINDING_IGNORED_ENTRY = 20,
 }
 
 impl From<FindingKind> for ocilayer_finding_kind {
@@ -89,7 +87,6 @@ impl From<FindingKind> for ocilayer_finding_kind {
             FindingKind::NoEndMarker => C::OCILAYER_FINDING_NO_END_MARKER,
             FindingKind::DataAfterEnd => C::OCILAYER_FINDING_DATA_AFTER_END,
             FindingKind::LinkToSkipped => C::OCILAYER_FINDING_LINK_TO_SKIPPED,
-            FindingKind::IgnoredEntry => C::OCILAYER_FINDING_IGNORED_ENTRY,
         }
     }
 }

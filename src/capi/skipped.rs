@@ -45,8 +45,6 @@ pub enum ocilayer_skip_reason {
     OCILAYER_SKIP_NO_END_MARKER = 14,
     /// Not of an entry: bytes other than zeros behind the archive's end marker.
     OCILAYER_SKIP_DATA_AFTER_END = 15,
-    /// An entry that means nothing in a layer, and that other appliers leave out as well.
-    OCILAYER_SKIP_IGNORED_ENTRY = 16,
 }
 
 impl From<SkipReason> for ocilayer_skip_reason {
@@ -68,7 +66,6 @@ impl From<SkipReason> for ocilayer_skip_reason {
             SkipReason::GlobalRecord => C::OCILAYER_SKIP_GLOBAL_RECORD,
             SkipReason::NoEndMarker => C::OCILAYER_SKIP_NO_END_MARKER,
             SkipReason::DataAfterEnd => C::OCILAYER_SKIP_DATA_AFTER_END,
-            SkipReason::IgnoredEntry => C::OCILAYER_SKIP_IGNORED_ENTRY,
         }
     }
 }

@@ -7,22 +7,27 @@
 mod error;
 mod linked_lowers;
 mod parents;
+mod skipped_names;
 pub(crate) mod xattrs;
 
 use crate::options::{IdRange, Mode, Owners};
 use crate::report::SkipReason;
-use crate::resolve::{AboveRoot, CleanPath, Component};
+use crate::resolve::{AboveRoot, COMPONENT_MAX, CleanPath, Component};
 use crate::tar::{Entry, Kind};
 
 pub use error::LayerError;
 pub(crate) use linked_lowers::LinkedLowers;
 pub(crate) use parents::{LinkTarget, Parents, Reached, joined};
+pub(crate) use skipped_names::SkippedNames;
 
 /// Prefix of names that stand for something other than themselves.
 const WHITEOUT: &[u8] = b".wh.";
 /// aufs's own names: all but the opaque marker are its bookkeeping and no part of the layer.
 const AUFS: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Where aufs kept files with several names: hardlinks of the layer lead there. Docker's images of
+/// that time have it, at the root.
+pub(crate) const AUFS_LINKS: &[u8] = b".wh..wh.plnk";
 
 /// Who owns directories that no entry describes.
 pub(crate) const IMPLIED_OWNER: (u32, u32) = (0, 0);
@@ -33,26 +38,17 @@ pub(crate) enum Action<'p> {
     /// Attributes of the root itself.
     Root,
     /// A file, directory, symlink, FIFO or device.
-    Make {
-        parent: &'p [u8],
-        name: Component<'p>,
-    },
+    Make { parent: &'p [u8], name: Component<'p> },
+    /// A file that is none of the layer's names, but that hardlinks of the layer lead to.
+    LinkSource { name: Component<'p> },
     /// One more name of what `target` is.
-    Link {
-        parent: &'p [u8],
-        name: Component<'p>,
-        target: (&'p [u8], Component<'p>),
-    },
+    Link { parent: &'p [u8], name: Component<'p>, target: (&'p [u8], Component<'p>) },
     /// Nothing of this name from the layers below.
-    Whiteout {
-        parent: &'p [u8],
-        name: Component<'p>,
-    },
+    Whiteout { parent: &'p [u8], name: Component<'p> },
     /// Nothing in this directory from the layers below.
-    Opaque {
-        dir: &'p [u8],
-    },
-    Skip(SkipReason),
+    Opaque { dir: &'p [u8] },
+    /// An entry that is left out.
+    Skip { parent: &'p [u8], name: Component<'p>, reason: SkipReason },
 }
 
 /// The cleaned names of one entry. Kept between entries for its buffers.
@@ -68,7 +64,9 @@ pub(crate) fn interpret<'p>(
     mode: Mode,
     names: &'p mut Names,
 ) -> Result<Action<'p>, LayerError> {
-    names.path.set(&entry.name, AboveRoot::Refuse).map_err(LayerError::from)?;
+    let long = long_whiteout(&entry.name);
+    let name = long.as_deref().unwrap_or(&entry.name);
+    names.path.set(name, AboveRoot::Refuse).map_err(LayerError::from)?;
     let Some((parent, name)) = names.path.parent_and_name() else {
         return match entry.kind {
             Kind::Directory => Ok(Action::Root),
@@ -78,15 +76,21 @@ pub(crate) fn interpret<'p>(
     if let Some(above) = parent.split(|byte| *byte == b'/').find(|part| part.starts_with(WHITEOUT))
     {
         return match above.starts_with(AUFS) {
-            true => Ok(Action::Skip(SkipReason::AufsMetadata)),
+            true if parent == AUFS_LINKS && entry.kind == Kind::File => {
+                Ok(Action::LinkSource { name })
+            }
+            true => Ok(Action::Skip { parent, name, reason: SkipReason::AufsMetadata }),
             false => Err(LayerError::BelowWhiteout(above.to_vec())),
         };
+    }
+    if long.is_some() {
+        return Ok(Action::Whiteout { parent, name });
     }
     if name.as_bytes() == OPAQUE {
         return Ok(Action::Opaque { dir: parent });
     }
     if name.as_bytes().starts_with(AUFS) {
-        return Ok(Action::Skip(SkipReason::AufsMetadata));
+        return Ok(Action::Skip { parent, name, reason: SkipReason::AufsMetadata });
     }
     if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT) {
         let name =
@@ -106,6 +110,18 @@ pub(crate) fn interpret<'p>(
         }
         _ => Ok(Action::Make { parent, name }),
     }
+}
+
+/// The path that a whiteout hides, where its own last component would be too long for a file: the
+/// prefix is no part of what has to fit, since a whiteout is never made under its own name.
+fn long_whiteout(path: &[u8]) -> Option<Vec<u8>> {
+    let end = path.iter().rposition(|byte| *byte != b'/')? + 1;
+    let start = path[..end].iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    let (parent, name) = path[..end].split_at(start);
+    if name.len() <= COMPONENT_MAX || name.starts_with(AUFS) {
+        return None;
+    }
+    name.strip_prefix(WHITEOUT).map(|hidden| [parent, hidden].concat())
 }
 
 /// The owner on disk of what the archive says is `uid`:`gid`'s; none if owners are ignored.
@@ -147,11 +163,12 @@ mod tests {
                         text(target.0),
                         text(target.1.as_bytes())
                     ),
+                    Action::LinkSource { name } => format!("source {}", text(name.as_bytes())),
                     Action::Whiteout { parent, name } => {
                         format!("whiteout {} {}", text(parent), text(name.as_bytes()))
                     }
                     Action::Opaque { dir } => format!("opaque {}", text(dir)),
-                    Action::Skip(reason) => format!("skip {reason:?}"),
+                    Action::Skip { reason, .. } => format!("skip {reason:?}"),
                 }
             }
             Err(error) => format!("refused: {error}"),
@@ -160,6 +177,7 @@ mod tests {
 
     #[test]
     fn names_have_their_meaning() {
+        let n255 = "n".repeat(255);
         for (kind, name, expected) in [
             (Kind::Directory, "./", "root"),
             (Kind::File, "./", "refused: the root is a directory and can be nothing else"),
@@ -171,10 +189,25 @@ mod tests {
             (Kind::File, "etc/.wh..wh..opq", "opaque etc"),
             (Kind::File, ".wh..wh..opq", "opaque "),
             (Kind::File, ".wh..wh.plnk", "skip AufsMetadata"),
-            (Kind::File, ".wh..wh.plnk/7.8", "skip AufsMetadata"),
+            (Kind::File, ".wh..wh.plnk/7.8", "source 7.8"),
+            (Kind::Symlink, ".wh..wh.plnk/7.8", "skip AufsMetadata"),
+            (Kind::File, ".wh..wh.plnk/7/8", "skip AufsMetadata"),
+            (Kind::File, "a/.wh..wh.plnk/7.8", "skip AufsMetadata"),
             (Kind::File, "a/.wh.", "refused: whiteout of \"\""),
             (Kind::File, "a/.wh..", "refused: whiteout of \".\""),
             (Kind::File, "a/.wh...", "refused: whiteout of \"..\""),
+            (Kind::File, &format!("a/.wh.{n255}/"), &format!("whiteout a {n255}")),
+            (Kind::File, &format!("{n255}/.wh.{n255}"), &format!("whiteout {n255} {n255}")),
+            (
+                Kind::File,
+                &format!(".wh.x{n255}"),
+                "refused: name has a component of 256 bytes, a file system holds 255",
+            ),
+            (
+                Kind::File,
+                &format!(".wh.{n255}/x"),
+                "refused: name has a component of 259 bytes, a file system holds 255",
+            ),
             (Kind::File, ".wh.a/b", "refused: lies below the whiteout \".wh.a\""),
             (Kind::Symlink, "a", "refused: symlink without a target"),
             (Kind::CharDevice, "dev/null", "make dev null"),

@@ -9,7 +9,7 @@ use super::tree::{Lower, Made, Tree};
 use crate::apply::ApplyError;
 use crate::error::{Cause, Result};
 use crate::escape::Escaped;
-use crate::layer::{self, Action, LayerError, Names, xattrs};
+use crate::layer::{self, AUFS_LINKS, Action, LayerError, Names, SkippedNames, xattrs};
 use crate::limits::LimitExceeded;
 use crate::options::{Devices, Lowers, Mode, Options};
 use crate::report::SkipReason;
@@ -32,6 +32,8 @@ const XATTR_VALUE_MAX: usize = 1 << 16;
 pub(super) struct EntryScan<'r> {
     options: &'r Options,
     names: Names,
+    /// Names that unpack leaves out.
+    skipped_names: SkippedNames,
     /// None once it was full.
     tree: Option<Tree>,
     /// Unpack gives a file its owner and xattrs when all of its data is there.
@@ -47,7 +49,13 @@ impl<'r> EntryScan<'r> {
             Lowers::Unknown | Lowers::Known(_) => Lower::Unseen,
         };
         let tree = Tree::new(lower, overlay, options.owners.clone(), options.limits.path_depth);
-        EntryScan { options, names: Names::default(), tree: Some(tree), checked_at_end: false }
+        EntryScan {
+            options,
+            names: Names::default(),
+            skipped_names: SkippedNames::default(),
+            tree: Some(tree),
+            checked_at_end: false,
+        }
     }
 
     /// An entry up to its data.
@@ -88,7 +96,11 @@ impl<'r> EntryScan<'r> {
         findings: &mut FindingSender,
     ) -> Result<()> {
         match action {
-            Action::Skip(_) => return findings.note(FindingKind::AufsMetadata, entry, b""),
+            Action::Skip { parent, name, .. } => {
+                self.skipped_names.note(parent, name);
+                return findings.note(FindingKind::AufsMetadata, entry, b"");
+            }
+            Action::LinkSource { .. } => findings.note(FindingKind::AufsMetadata, entry, b"")?,
             Action::Whiteout { parent, name } => {
                 findings.note(
                     FindingKind::Whiteout,
@@ -110,6 +122,16 @@ impl<'r> EntryScan<'r> {
                     findings.note(FindingKind::LinkLeavesRoot, entry, &entry.link)?;
                 }
             }
+        }
+        if let Action::Make { parent, name } = action {
+            self.skipped_names.forget(parent, name);
+        }
+        if let Action::Link { parent, name, target: (target_parent, target) } = action {
+            if self.skipped_names.has(target_parent, target) {
+                self.skipped_names.note(parent, name);
+                return findings.note(FindingKind::LinkToSkipped, entry, &entry.link);
+            }
+            self.skipped_names.forget(parent, name);
         }
         let is_entry = !matches!(action, Action::Whiteout { .. } | Action::Opaque { .. });
         match self.put(entry, action).and_then(|made| self.check_memory().map(|()| made)) {
@@ -142,21 +164,27 @@ impl<'r> EntryScan<'r> {
 
     /// Puts the entry where unpack would, in the tree.
     fn put(&mut self, entry: &Entry, action: Action<'_>) -> Result<Made, Cause> {
+        let skips = self.skips(entry);
         let made = match (action, &mut self.tree) {
             (Action::Root, tree) => tree.as_mut().map_or(Made::First, Tree::root),
             (Action::Make { parent, name }, Some(tree)) => match entry.kind {
+                _ if skips => {
+                    tree.make_parents(parent)?;
+                    self.skipped_names.note(parent, name);
+                    return Ok(Made::First);
+                }
                 Kind::Directory => tree.make_dir(parent, name)?,
                 Kind::Symlink if entry.link.len() > SYMLINK_MAX => {
                     tree.make_parents(parent)?;
                     return Err(ApplyError::new("symlinkat", Errno::NAMETOOLONG).into());
                 }
                 Kind::Symlink => tree.make_other(parent, name, Some(&entry.link))?,
-                Kind::CharDevice | Kind::BlockDevice if self.options.devices == Devices::Skip => {
-                    tree.make_parents(parent)?;
-                    return Ok(Made::First);
-                }
                 _ => tree.make_other(parent, name, None)?,
             },
+            (Action::LinkSource { name }, Some(tree)) => {
+                tree.make_other(AUFS_LINKS, name, None)?;
+                Made::First
+            }
             (Action::Link { parent, name, target }, Some(tree)) => {
                 return tree.link(parent, name, target);
             }
@@ -170,8 +198,8 @@ impl<'r> EntryScan<'r> {
                 tree.opaque(dir)?;
                 return Ok(made);
             }
-            (Action::Make { .. }, None) => Made::First,
-            (_, None) | (Action::Skip(_), _) => return Ok(Made::First),
+            (Action::Make { .. } | Action::LinkSource { .. }, None) => Made::First,
+            (_, None) | (Action::Skip { .. }, _) => return Ok(Made::First),
         };
         self.checked_at_end = entry.kind == Kind::File;
         if !self.checked_at_end {
@@ -180,9 +208,14 @@ impl<'r> EntryScan<'r> {
         Ok(made)
     }
 
+    fn skips(&self, entry: &Entry) -> bool {
+        let is_device = matches!(entry.kind, Kind::CharDevice | Kind::BlockDevice);
+        is_device && self.options.devices == Devices::Skip
+    }
+
     fn check_memory(&self) -> Result<(), Cause> {
         let limit = self.options.limits.memory;
-        let got = self.tree.as_ref().map_or(0, Tree::bytes);
+        let got = self.tree.as_ref().map_or(0, Tree::bytes) + self.skipped_names.bytes();
         match got > limit {
             true => Err(LimitExceeded::Memory { got, limit }.into()),
             false => Ok(()),

@@ -59,13 +59,11 @@ pub enum FindingKind {
     DataAfterEnd = 18,
     /// A hardlink to something that unpack leaves out. Unpack leaves it out as well.
     LinkToSkipped = 19,
-    /// An entry that means nothing in a layer. Unpack leaves it out.
-    IgnoredEntry = 20,
 }
 
 impl FindingKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [FindingKind; 20] = [
+    pub const ALL: [FindingKind; 19] = [
         FindingKind::Whiteout,
         FindingKind::Opaque,
         FindingKind::TrustedXattr,
@@ -85,7 +83,6 @@ impl FindingKind {
         FindingKind::NoEndMarker,
         FindingKind::DataAfterEnd,
         FindingKind::LinkToSkipped,
-        FindingKind::IgnoredEntry,
     ];
 
     /// A few words for people.
@@ -110,7 +107,6 @@ impl FindingKind {
             FindingKind::NoEndMarker => "no end marker",
             FindingKind::DataAfterEnd => "data behind the end marker",
             FindingKind::LinkToSkipped => "hardlink to something left out",
-            FindingKind::IgnoredEntry => "entry without a meaning",
         }
     }
 

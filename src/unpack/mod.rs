@@ -128,6 +128,8 @@ impl<'r> Run<'r> {
                 let error = first_failure(&mut job, error);
                 let amounts = pipeline.abandon();
                 job.discount_unmade();
+                // Its own failure would hide the first one.
+                let _ = job.remove_link_sources();
                 return Err(error.with_report(self.report(job.counts, amounts, &clock)));
             }
         };

@@ -17,7 +17,9 @@ import (
 )
 
 // Apply applies the uncompressed layer that r reads to the directory root, and returns how many
-// bytes of file content it wrote. It reads r to its end, what follows the archive included.
+// bytes of file content it wrote. It reads r to the archive's end, as containerd's Apply does: r may
+// stay open, what follows is the caller's, and so is the question whether r was whole. Apply has then
+// read at most what one Read of 256 KiB gave behind the end.
 //
 // Names, links and whiteouts of the layer never reach outside of root. When ctx is done it
 // returns the cause. On error root may hold a part of the layer.
@@ -43,7 +45,7 @@ func Apply(ctx context.Context, root string, r io.Reader, opts ...ApplyOpt) (int
 }
 
 func (o *ApplyOptions) forLibrary(overlay bool) []ocilayer.Option {
-	var options []ocilayer.Option
+	options := []ocilayer.Option{ocilayer.WithReadTo(ocilayer.ReadToEndOfArchive), ocilayer.WithLimits(o.Limits)}
 	if overlay {
 		options = append(options, ocilayer.WithMode(ocilayer.ModeOverlay))
 	}

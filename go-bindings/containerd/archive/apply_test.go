@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	ocilayer "github.com/ocilayer/ocilayer/go-bindings"
 	"github.com/ocilayer/ocilayer/go-bindings/containerd/archive"
 )
 
@@ -59,13 +60,91 @@ func TestSizeIsThatOfTheFiles(t *testing.T) {
 	}
 }
 
-func TestReaderIsReadToItsEnd(t *testing.T) {
-	r := io.MultiReader(layerOf(t, file("a", 1)), strings.NewReader("what follows"))
-	if _, err := archive.Apply(context.Background(), t.TempDir(), r); err != nil {
+// open gives its content, in pieces, and must not be asked for more: it would wait, or fail.
+type open struct {
+	t     *testing.T
+	rest  []byte
+	piece int
+}
+
+func (o *open) Read(p []byte) (int, error) {
+	if len(o.rest) == 0 {
+		o.t.Error("read behind the archive's end")
+		return 0, errors.New("nothing more")
+	}
+	n := copy(p, o.rest[:min(o.piece, len(o.rest))])
+	o.rest = o.rest[n:]
+	return n, nil
+}
+
+func TestReaderMayStayOpenBehindTheArchive(t *testing.T) {
+	for _, piece := range []int{1, 512, 1000, 32 << 10, 1 << 20} {
+		size := int64(600 << 10)
+		if piece == 1 {
+			size = 700
+		}
+		root := t.TempDir()
+		r := &open{t, layerOf(t, file("a", 1), file("b", size)).Bytes(), piece}
+		written, err := archive.Apply(context.Background(), root, r)
+		if err != nil || written != size+1 || !exists(t, root, "b") {
+			t.Errorf("pieces of %d: %d bytes, %v", piece, written, err)
+		}
+	}
+}
+
+func TestPipeMayStayOpenBehindTheArchive(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if left, err := io.ReadAll(r); err != nil || len(left) > 0 {
-		t.Errorf("left %q, %v", left, err)
+	defer r.Close()
+	defer w.Close()
+	if _, err := w.Write(layerOf(t, file("a", 1)).Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	if _, err := archive.Apply(context.Background(), root, r); err != nil || !exists(t, root, "a") {
+		t.Error(err)
+	}
+}
+
+func TestHostileEntryEndsApplyThoughTheReaderStaysOpen(t *testing.T) {
+	first := layerOf(t, file("../up", 1)).Bytes()[:1024]
+	if _, err := archive.Apply(context.Background(), t.TempDir(), &open{t, first, 512}); !errors.Is(err, ocilayer.ErrLayer) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestWhatFollowsTheArchiveIsTheCallers(t *testing.T) {
+	for _, piece := range []int{512, 1 << 20} {
+		blob := append(layerOf(t, file("a", 1)).Bytes(), strings.Repeat("what follows", 1000)...)
+		r := &open{t, blob, piece}
+		if _, err := archive.Apply(context.Background(), t.TempDir(), r); err != nil {
+			t.Fatal(err)
+		}
+		if piece == 512 && len(r.rest) < 11_000 {
+			t.Errorf("only %d bytes are left", len(r.rest))
+		}
+	}
+}
+
+func TestArchiveWithoutAnEndMarkerIsTakenAndACutOneIsNot(t *testing.T) {
+	blob := layerOf(t, file("a", 600)).Bytes()
+	whole := blob[:len(blob)-1024]
+	root := t.TempDir()
+	if _, err := archive.Apply(context.Background(), root, bytes.NewReader(whole)); err != nil || !exists(t, root, "a") {
+		t.Error(err)
+	}
+	if _, err := archive.Apply(context.Background(), t.TempDir(), bytes.NewReader(whole[:1000])); !errors.Is(err, ocilayer.ErrArchive) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestLimitsHold(t *testing.T) {
+	_, err := archive.Apply(context.Background(), t.TempDir(), layerOf(t, file("a", 1), file("b", 1)),
+		archive.WithLimits(ocilayer.Limits{Entries: 1}))
+	if !errors.Is(err, ocilayer.ErrLimit) || !strings.Contains(err.Error(), "limit entries is 1") {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+
+	ocilayer "github.com/ocilayer/ocilayer/go-bindings"
 )
 
 // ApplyOptions is what the ApplyOpts of one call add up to.
@@ -21,6 +23,8 @@ type ApplyOptions struct {
 	Parents []string
 	// NoSameOwner leaves everything to the calling process instead of the archive's owners.
 	NoSameOwner bool
+	// Limits bound what the layer may ask for; zeros stand for the defaults. containerd has none.
+	Limits ocilayer.Limits
 }
 
 // ApplyOpt sets one of ApplyOptions.
@@ -56,6 +60,14 @@ func WithConvertWhiteout(c ConvertWhiteout) ApplyOpt {
 func WithNoSameOwner() ApplyOpt {
 	return func(options *ApplyOptions) error {
 		options.NoSameOwner = true
+		return nil
+	}
+}
+
+// WithLimits replaces the limits that are not zero.
+func WithLimits(limits ocilayer.Limits) ApplyOpt {
+	return func(options *ApplyOptions) error {
+		options.Limits = limits
 		return nil
 	}
 }

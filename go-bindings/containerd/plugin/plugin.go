@@ -30,6 +30,8 @@ type Config struct {
 	SyncFs bool `toml:"sync_fs"`
 	// Threads works on one layer; 0 goes by the number of CPUs.
 	Threads uint32 `toml:"threads"`
+	// Limits on one layer; what is not there or 0 is the default.
+	Limits ocilayer.Limits `toml:"limits"`
 }
 
 func init() {
@@ -57,7 +59,7 @@ func newDiffer(ic *plugin.InitContext) (any, error) {
 		return nil, err
 	}
 	store := db.(*metadata.DB).ContentStore()
-	options := []applier.Option{applier.WithThreads(config.Threads)}
+	options := []applier.Option{applier.WithThreads(config.Threads), applier.WithLimits(config.Limits)}
 	if config.SyncFs {
 		options = append(options, applier.WithSync(ocilayer.SyncFilesystem))
 	}

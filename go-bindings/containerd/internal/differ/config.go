@@ -34,6 +34,8 @@ type Config struct {
 	MaxConcurrent int `toml:"max_concurrent"`
 	// Threads works on one layer; 0 goes by the number of CPUs.
 	Threads uint32 `toml:"threads"`
+	// Limits bound one layer; what is not there or 0 is the default.
+	Limits ocilayer.Limits `toml:"limits"`
 	// Sync is "none", "files" or "filesystem".
 	Sync string `toml:"sync"`
 	// Metrics is the address of the HTTP server for Prometheus; none if it is empty.
@@ -132,12 +134,21 @@ func (c *Config) flags(name string, file *string) *flag.FlagSet {
 		_, err := fmt.Sscan(s, &c.Threads)
 		return err
 	})
+	f.Func("limit", "limit on one layer, as NAME=NUMBER; may be repeated (table: limits)", c.setLimit)
 	f.StringVar(&c.Sync, "sync", c.Sync, "what is on disk when a layer is reported: none, files, filesystem")
 	f.StringVar(&c.Metrics, "metrics", c.Metrics, "address for Prometheus metrics, such as 127.0.0.1:9477; empty: none")
 	f.Var(&c.StopTimeout, "stop-timeout", "how long a stop waits for running applies (key: stop_timeout)")
 	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error (key: log_level)")
 	f.StringVar(&c.LogFormat, "log-format", c.LogFormat, "text or json (key: log_format)")
 	return f
+}
+
+// setLimit takes what a line of the file's table limits says.
+func (c *Config) setLimit(text string) error {
+	if !strings.Contains(text, "=") {
+		return errors.New("no NAME=NUMBER")
+	}
+	return toml.NewDecoder(strings.NewReader(text)).DisallowUnknownFields().Decode(&c.Limits)
 }
 
 // list is a flag that replaces what the file said when it is first given, and adds from then on.

@@ -10,21 +10,25 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	ocilayer "github.com/ocilayer/ocilayer/go-bindings"
 )
 
 func TestFlagsGoBeforeTheFileAndTheFileBeforeDefaults(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "differ.toml")
 	text := "roots = ['/a', '/b']\nsync = 'files'\nmax_concurrent = 3\nstop_timeout = '5s'\n" +
-		"[stream_processors.x]\naccepts = ['a']\nreturns = 'b'\npath = '/bin/x'\n"
+		"[limits]\nentries = 7\npath_depth = 9\n[stream_processors.x]\naccepts = ['a']\nreturns = 'b'\npath = '/bin/x'\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got, err := ReadConfig("test", []string{"--config", file, "--sync", "none", "--root", "/c", "--root", "/d", "--threads", "2"})
+	got, err := ReadConfig("test", []string{"--config", file, "--sync", "none", "--root", "/c", "--root", "/d", "--threads", "2",
+		"--limit", "entries=8", "--limit", "ratio=5"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := defaults()
 	want.Roots, want.MaxConcurrent, want.StopTimeout, want.Threads = []string{"/c", "/d"}, 3, Duration(5*time.Second), 2
+	want.Limits = ocilayer.Limits{Entries: 8, Ratio: 5, PathDepth: 9}
 	want.StreamProcessors = map[string]StreamProcessor{"x": {Accepts: []string{"a"}, Returns: "b", Path: "/bin/x"}}
 	if !reflect.DeepEqual(*got, want) {
 		t.Errorf("%+v\nnot\n%+v", *got, want)
@@ -42,6 +46,9 @@ func TestConfigurationThatIsWrongIsRefused(t *testing.T) {
 		{"a negative number", "max_concurrent = -1", nil, "negative"},
 		{"no roots", "roots = []", nil, "roots"},
 		{"a relative root", "roots = ['containerd']", nil, "absolute"},
+		{"an unknown limit", "[limits]\nentry = 5", nil, "entry"},
+		{"an unknown limit in a flag", "", []string{"--limit", "entry=5"}, "entry"},
+		{"a limit without a number", "", []string{"--limit", "entries"}, "NAME=NUMBER"},
 		{"no duration", "stop_timeout = 'soon'", nil, "soon"},
 		{"not TOML", "sync", nil, "differ.toml"},
 		{"an argument too many", "", []string{"now"}, "now"},
@@ -81,7 +88,8 @@ func TestShippedFileHasTheDefaults(t *testing.T) {
 	fields := reflect.TypeFor[Config]()
 	for i := range fields.NumField() {
 		key := fields.Field(i).Tag.Get("toml")
-		if key != "stream_processors" && !strings.Contains(string(text), "\n"+key+" = ") {
+		named := strings.Contains(string(text), "\n"+key+" = ") || strings.Contains(string(text), "\n["+key+"]\n")
+		if key != "stream_processors" && !named {
 			t.Errorf("it lacks %s", key)
 		}
 	}

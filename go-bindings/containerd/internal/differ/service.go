@@ -47,6 +47,7 @@ func newService(config *Config, store *blobs.Store, metrics *metrics, log *slog.
 		applier.WithBlobFile(store.File),
 		applier.WithSync(syncs[config.Sync]),
 		applier.WithThreads(config.Threads),
+		applier.WithLimits(config.Limits),
 		applier.WithObserver(s.observe),
 	)
 	return s, nil
