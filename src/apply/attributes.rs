@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Owner, mode and times as system calls take them.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
     Gid, Mode as Permissions, OFlags, Timespec, Timestamps, Uid, fchmod, fchown, openat,
@@ -9,7 +9,7 @@ use rustix::fs::{
 use rustix::io::{Errno, retry_on_intr};
 
 use super::error::{ApplyError, Failing};
-use crate::resolve::{Component, SafeParent};
+use crate::resolve::Component;
 use crate::tar::{Entry, Time};
 
 /// Permission bits that open(2) and mkdir(2) may set. Setuid waits until the content is complete
@@ -49,7 +49,9 @@ pub(super) fn times_of(entry: &Entry) -> Timestamps {
 
 pub(super) fn set_owner(fd: BorrowedFd<'_>, owner: Owner) -> Result<(), ApplyError> {
     let (uid, gid) = owner.ids();
-    fchown(fd, uid, gid).failing_with("fchown", || format!("{}:{}", owner.uid, owner.gid))
+    fchown(fd, uid, gid)
+        .failing_with("fchown", || format!("{}:{}", owner.uid, owner.gid))
+        .map_err(ApplyError::of_owner)
 }
 
 pub(super) fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<(), ApplyError> {
@@ -57,7 +59,7 @@ pub(super) fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<(), ApplyError> 
 }
 
 /// Opens what must not be opened for reading: a FIFO would block, a device would act.
-pub(super) fn open_special(at: &SafeParent, name: Component<'_>) -> Result<OwnedFd, Errno> {
+pub(super) fn open_special(at: impl AsFd, name: Component<'_>) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    retry_on_intr(|| openat(at, name.as_bytes(), flags, Permissions::empty()))
+    retry_on_intr(|| openat(at.as_fd(), name.as_bytes(), flags, Permissions::empty()))
 }

@@ -11,6 +11,8 @@ use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 use super::attributes::{Owner, open_special, set_mode, set_owner};
 use super::error::{ApplyError, Failing, JobCause};
 use super::job::Job;
+use super::metadata::remove_special;
+use super::xattr::ACCESS_ACL;
 use super::{open_file, xattr};
 use crate::cancel::Cancel;
 use crate::pipeline::PipelineError;
@@ -35,7 +37,7 @@ impl Job<'_> {
         let at = self.resolver.parent(dir)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => self.copy_file(from.as_fd(), &at, dir, name)?,
-            kind => copy_special(from.as_fd(), &at, name, stat, kind)?,
+            kind => self.copy_special(from.as_fd(), &at, dir, name, (stat, kind))?,
         }
         self.resolver.tree.claim(dir, name.as_bytes());
         self.counts.copied_up += 1;
@@ -69,62 +71,77 @@ impl Job<'_> {
             copied => copied.failing("copy of a lower file")?,
         }
         set_owner(to.as_fd(), Owner { uid: stat.st_uid, gid: stat.st_gid })?;
-        for xattr in copy_xattrs(&source, |name, value| xattr::set(to.as_fd(), name, value))? {
-            self.skip_inherited(&self.path(dir, name), &xattr);
+        if self.resolver.tree.dir(dir).default_acl {
+            xattr::remove(to.as_fd(), ACCESS_ACL).failing("fremovexattr")?;
+        }
+        for name_of in xattr::list(&source).failing("flistxattr")? {
+            let Some(value) = xattr::get(&source, &name_of).failing("fgetxattr")? else { continue };
+            let set = |value: &[u8]| xattr::set(to.as_fd(), &name_of, value);
+            self.copy_xattr((dir, name), &name_of, &value, set)?;
         }
         set_mode(to.as_fd(), stat.st_mode & 0o7777)?;
         Ok(futimens(&to, &times_of(&stat)).failing("futimens")?)
     }
-}
 
-fn copy_special(
-    from: BorrowedFd<'_>,
-    at: &SafeParent,
-    name: Component<'_>,
-    stat: &Stat,
-    kind: FileType,
-) -> Result<(), ApplyError> {
-    let here = AtFlags::SYMLINK_NOFOLLOW;
-    let mode = Permissions::from_raw_mode(stat.st_mode);
-    if kind == FileType::Symlink {
-        let target = readlinkat(from, name.as_bytes(), Vec::new()).failing("readlinkat")?;
-        symlinkat(&target, at, name.as_bytes()).failing("symlinkat")?;
-    } else {
-        mknodat(at, name.as_bytes(), kind, mode, stat.st_rdev).failing("mknodat")?;
-    }
-    let (uid, gid) =
-        (rustix::fs::Uid::from_raw(stat.st_uid), rustix::fs::Gid::from_raw(stat.st_gid));
-    chownat(at, name.as_bytes(), Some(uid), Some(gid), here).failing("fchownat")?;
-    if kind != FileType::Symlink {
+    fn copy_special(
+        &mut self,
+        from: BorrowedFd<'_>,
+        at: &SafeParent,
+        dir: DirId,
+        name: Component<'_>,
+        (stat, kind): (&Stat, FileType),
+    ) -> Result<(), JobCause> {
+        let here = AtFlags::SYMLINK_NOFOLLOW;
+        let mode = Permissions::from_raw_mode(stat.st_mode);
+        let source = open_special(from, name).failing("openat of a lower file")?;
+        if kind == FileType::Symlink {
+            let target = readlinkat(from, name.as_bytes(), Vec::new()).failing("readlinkat")?;
+            symlinkat(&target, at, name.as_bytes()).failing("symlinkat")?;
+        } else {
+            mknodat(at, name.as_bytes(), kind, mode, stat.st_rdev).failing("mknodat")?;
+        }
+        let (uid, gid) = Owner { uid: stat.st_uid, gid: stat.st_gid }.ids();
+        chownat(at, name.as_bytes(), uid, gid, here).failing("fchownat")?;
         let copy = open_special(at, name).failing("openat")?;
-        chmod(xattr::proc_path(copy.as_fd()), mode).failing("chmod")?;
+        if kind != FileType::Symlink && self.resolver.tree.dir(dir).default_acl {
+            remove_special(copy.as_fd(), ACCESS_ACL)?;
+        }
+        for name_of in xattr::list_special(source.as_fd()).failing("listxattr")? {
+            let value = xattr::get_special(source.as_fd(), &name_of).failing("getxattr")?;
+            let Some(value) = value else { continue };
+            let set = |value: &[u8]| xattr::set_special(copy.as_fd(), &name_of, value);
+            self.copy_xattr((dir, name), &name_of, &value, set)?;
+        }
+        if kind != FileType::Symlink {
+            chmod(xattr::proc_path(copy.as_fd()), mode).failing("chmod")?;
+        }
+        Ok(utimensat(at, name.as_bytes(), &times_of(stat), here).failing("utimensat")?)
     }
-    utimensat(at, name.as_bytes(), &times_of(stat), here).failing("utimensat")
-}
 
-/// All of them, as the kernel's copy-up does, but for overlayfs's own. Returns those that are not
-/// supported here.
-fn copy_xattrs(
-    from: &OwnedFd,
-    set: impl Fn(&[u8], &[u8]) -> Result<(), Errno>,
-) -> Result<Vec<Vec<u8>>, ApplyError> {
-    let mut unsupported = Vec::new();
-    for name in xattr::list(from).failing("flistxattr")? {
-        if name.ends_with(b".overlay.metacopy") {
+    /// One of all of them, as the kernel's copy-up does, but for overlayfs's own.
+    fn copy_xattr(
+        &mut self,
+        (dir, name): (DirId, Component<'_>),
+        xattr: &[u8],
+        value: &[u8],
+        set: impl FnOnce(&[u8]) -> Result<(), Errno>,
+    ) -> Result<(), JobCause> {
+        if xattr.ends_with(b".overlay.metacopy") {
             // Its data is elsewhere, at a place that only the mount which wrote it knows.
-            return Err(ApplyError::new("copy of a metacopy file", Errno::OPNOTSUPP));
+            return Err(ApplyError::new("copy of a metacopy file", Errno::OPNOTSUPP).into());
         }
-        if xattr::is_overlay_private(&name) {
-            continue;
+        if xattr::is_overlay_private(xattr) {
+            return Ok(());
         }
-        if let Some(value) = xattr::get(from, &name).failing("fgetxattr")? {
-            match set(&name, &value) {
-                Err(Errno::OPNOTSUPP) => unsupported.push(name),
-                result => result.failing("fsetxattr")?,
+        match set(value) {
+            Err(Errno::OPNOTSUPP) => self.skip_inherited(&self.path(dir, name), xattr),
+            Err(errno) if self.may_not_copy(xattr, errno) => {
+                self.skip_inherited(&self.path(dir, name), xattr);
             }
+            result => result.failing("setxattr")?,
         }
+        Ok(())
     }
-    Ok(unsupported)
 }
 
 /// A file's data on its way from one descriptor to another.

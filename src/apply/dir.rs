@@ -11,7 +11,6 @@ use rustix::io::Errno;
 use super::attributes::{Owner, set_owner, times_of};
 use super::error::{Failing, JobCause};
 use super::job::{InRoot, Job, Replaced};
-use super::metadata::default_acl;
 use super::xattr::{self, ACCESS_ACL, DEFAULT_ACL};
 use crate::layer::IMPLIED_OWNER;
 use crate::resolve::{
@@ -45,7 +44,7 @@ impl Job<'_> {
                     self.set_dir_owner(id, &fd, owner, self.must_chown(dir, owner))?;
                 }
                 self.set_xattrs(entry, |name, value| xattr::set(fd.as_fd(), name, value))?;
-                self.set_later(id, entry);
+                self.set_later(id, entry)?;
                 id
             }
         };
@@ -95,19 +94,20 @@ impl Job<'_> {
         dir.inherited = false;
         dir.described = true;
         dir.pending.mode = Some(entry.mode);
-        self.set_later(id, entry);
-        Ok(())
+        self.set_later(id, entry)
     }
 
-    fn set_later(&mut self, id: DirId, entry: &Entry) {
+    fn set_later(&mut self, id: DirId, entry: &Entry) -> Result<(), JobCause> {
+        let default_acl = self.default_acl(entry)?;
         let pending = &mut self.resolver.tree.dir_mut(id).pending;
         pending.times = Some(times_of(entry));
         pending.touched = true;
-        pending.default_acl = default_acl(entry);
+        pending.default_acl = default_acl;
         // An ACL has the mode's bits in it, so it is set again after the ACL.
         if !entry.xattrs.is_empty() {
             pending.mode = Some(entry.mode);
         }
+        Ok(())
     }
 
     /// A directory that some entry lies in and nothing describes.
@@ -170,6 +170,9 @@ impl Job<'_> {
             }
             match xattr::set(to.as_fd(), &name, &value) {
                 Err(Errno::OPNOTSUPP) => self.skip_inherited(&self.resolver.tree.path(id), &name),
+                Err(errno) if self.may_not_copy(&name, errno) => {
+                    self.skip_inherited(&self.resolver.tree.path(id), &name);
+                }
                 result => result.failing("fsetxattr")?,
             }
         }

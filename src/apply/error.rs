@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Why an entry could not be applied.
 
+use std::fmt;
+
 use rustix::io::Errno as SysErrno;
 
 use crate::errno::Errno;
@@ -14,26 +16,52 @@ use crate::tar::Place;
 
 /// A system call that failed while an entry was applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{operation}{detail}: {errno}")]
+#[error("{operation}{detail}: {errno}{}", Hint(.hint))]
 pub struct ApplyError {
     operation: &'static str,
     /// What it was asked for, with a space before it.
     detail: String,
     errno: Errno,
+    /// What is the matter, where the errno alone does not tell.
+    hint: Option<&'static str>,
+}
+
+struct Hint<'h>(&'h Option<&'static str>);
+
+impl fmt::Display for Hint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |hint| write!(f, "; {hint}"))
+    }
 }
 
 impl ApplyError {
     pub(crate) fn new(operation: &'static str, errno: SysErrno) -> ApplyError {
-        ApplyError { operation, detail: String::new(), errno: Errno::of(errno) }
+        ApplyError { operation, detail: String::new(), errno: Errno::of(errno), hint: None }
     }
 
     pub(crate) fn about(operation: &'static str, what: &str, errno: SysErrno) -> ApplyError {
-        ApplyError { operation, detail: format!(" {what}"), errno: Errno::of(errno) }
+        ApplyError { operation, detail: format!(" {what}"), errno: Errno::of(errno), hint: None }
     }
 
     /// The same, about a directory that no entry stands for any more.
     pub(super) fn of_directory(mut self, path: &[u8]) -> ApplyError {
         self.detail += &format!(" of directory {}", Escaped(path));
+        self
+    }
+
+    /// The same, of a change of owner.
+    pub(super) fn of_owner(self) -> ApplyError {
+        match self.errno {
+            Errno::PERM => self.explained("only root gives files away: map or ignore the owners"),
+            Errno::INVAL => {
+                self.explained("this user namespace has no such id: map or ignore the owners")
+            }
+            _ => self,
+        }
+    }
+
+    pub(super) fn explained(mut self, hint: &'static str) -> ApplyError {
+        self.hint = Some(hint);
         self
     }
 

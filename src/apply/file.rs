@@ -35,8 +35,11 @@ impl Job<'_> {
         dir: DirId,
         name: Component<'_>,
     ) -> Result<OpenFile, JobCause> {
+        // To set an xattr takes permission to write, of the owner too; the mode comes after them.
+        let writable = if entry.xattrs.is_empty() { 0 } else { 0o200 };
+        let mode = entry.mode | writable;
         let (_, fd, _) =
-            self.replace(dir, name, "openat", |at| create(at, name.as_bytes(), entry.mode))?;
+            self.replace(dir, name, "openat", |at| create(at, name.as_bytes(), mode))?;
         Ok(OpenFile { fd, dir, position: 0 })
     }
 

@@ -37,6 +37,21 @@ impl Job<'_> {
         Ok(())
     }
 
+    /// After a failure: directories of earlier layers that were made writable for the unpack get their
+    /// modes back.
+    pub(crate) fn lock_again(&mut self) {
+        let mut stack = vec![DirId::ROOT];
+        while let Some(dir) = stack.pop() {
+            stack.extend(self.resolver.tree.children(dir));
+            if let Some(mode) = self.resolver.tree.dir(dir).locked
+                && let Ok(fd) = self.resolver.parent(dir)
+            {
+                // Its own failure would hide the first one.
+                let _ = set_mode(fd.as_fd(), mode);
+            }
+        }
+    }
+
     fn finish_dir(&mut self, dir: DirId) -> Result<(), JobCause> {
         let pending = std::mem::take(&mut self.resolver.tree.dir_mut(dir).pending);
         let needs_sync = self.options.sync == Sync::Files && pending.touched;

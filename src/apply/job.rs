@@ -21,6 +21,7 @@ use super::attributes::Owner;
 use super::error::{ApplyError, Failing, JobCause, JobError, Result};
 use super::open_file::CurrentFile;
 use super::plan::Plan;
+use super::privileges::Privileges;
 use super::{remove, xattr};
 
 /// What one unpack has done so far.
@@ -54,6 +55,10 @@ pub(crate) struct Job<'j> {
     /// Files that only hardlinks lead to were made.
     pub(super) link_sources: bool,
     pub(super) names: Names,
+    /// What is mounted below the root; not looked at before something is removed.
+    pub(super) mounts: Option<Vec<Vec<u8>>>,
+    /// Looked at when the kernel has refused something.
+    pub(super) privileges: Option<Privileges>,
     /// xattr namespaces that this file system does not support, each warned of once.
     pub(super) unsupported: BTreeSet<&'static str>,
     /// Logical size of all files of this layer, those that were copied up included.
@@ -89,6 +94,8 @@ impl<'j> Job<'j> {
             skipped_names: SkippedNames::default(),
             link_sources: false,
             names: Names::default(),
+            mounts: None,
+            privileges: None,
             unsupported: BTreeSet::new(),
             logical_bytes: 0,
             warn,
@@ -270,6 +277,7 @@ impl<'j> Job<'j> {
     /// Removes a name and all below it, on disk and in memory.
     pub(super) fn clear(&mut self, dir: DirId, name: Component<'_>) -> Result<(), JobCause> {
         self.bring_into_upper(dir)?;
+        self.refuse_mounts(&self.path(dir, name))?;
         let parent = self.resolver.parent(dir)?;
         self.linked_lowers.replace(self.resolver.tree.hash(dir, name.as_bytes()));
         self.resolver.forget(dir, name);

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::attributes::{CREATE_BITS, Owner, open_special, set_mode, set_owner, times_of};
 use super::error::{ApplyError, Failing, JobCause};
 use super::job::Job;
+use super::privileges::{CAP_SETFCAP, CAP_SYS_ADMIN, Privileges};
 use super::xattr::{self, ACCESS_ACL, DEFAULT_ACL};
 use crate::escape::Escaped;
 use crate::layer::{self, LayerError};
@@ -70,7 +71,9 @@ impl Job<'_> {
             && self.must_chown(dir, owner)
         {
             let (uid, gid) = owner.ids();
-            chownat(at, name.as_bytes(), uid, gid, here).failing("fchownat")?;
+            chownat(at, name.as_bytes(), uid, gid, here)
+                .failing_with("fchownat", || format!("{}:{}", owner.uid, owner.gid))
+                .map_err(ApplyError::of_owner)?;
         }
         let symlink = entry.kind == Kind::Symlink;
         let inherited_acl = self.resolver.tree.dir(dir).default_acl && !symlink;
@@ -106,8 +109,12 @@ impl Job<'_> {
             if name == DEFAULT_ACL && entry.kind == Kind::Directory {
                 continue;
             }
-            match set(name, value) {
+            let value = xattr::on_disk(name, value, &self.options.owners)?;
+            match set(name, &value) {
                 Err(Errno::OPNOTSUPP) => self.skip(entry, SkipReason::XattrUnsupported, name),
+                Err(errno) if self.may_not_set(name, errno) => {
+                    self.skip(entry, SkipReason::XattrNotPermitted, name);
+                }
                 result => {
                     result.failing_with("setxattr", || Escaped(name).unquoted())?;
                 }
@@ -115,15 +122,38 @@ impl Job<'_> {
         }
         Ok(())
     }
+
+    /// Whether setting an xattr takes privileges over the first user namespace that this process does
+    /// not have: EPERM, and EINVAL of capabilities for a root who has no id here. Distributions sign
+    /// each file for IMA, and nobody but root can keep that.
+    pub(super) fn may_not_set(&mut self, name: &[u8], errno: Errno) -> bool {
+        let capability = name == xattr::CAPABILITY;
+        let refused = errno == Errno::PERM || (errno == Errno::INVAL && capability);
+        let needed = if capability { CAP_SETFCAP } else { CAP_SYS_ADMIN };
+        refused && name.starts_with(b"security.") && self.privileges().lacks(needed)
+    }
+
+    /// The same of an xattr that a lower layer has: what a file system made of its own accord, another
+    /// one may refuse.
+    pub(super) fn may_not_copy(&mut self, name: &[u8], errno: Errno) -> bool {
+        let refused = matches!(errno, Errno::PERM | Errno::ACCESS | Errno::INVAL);
+        (refused && !xattr::may_be_a_layers(name)) || self.may_not_set(name, errno)
+    }
+
+    pub(super) fn privileges(&mut self) -> Privileges {
+        *self.privileges.get_or_insert_with(Privileges::of_process)
+    }
+
+    /// The value of an entry's default ACL.
+    pub(super) fn default_acl(&self, entry: &Entry) -> Result<Option<Box<[u8]>>, LayerError> {
+        let Some((name, value)) = entry.xattrs.iter().find(|(name, _)| name == DEFAULT_ACL) else {
+            return Ok(None);
+        };
+        xattr::on_disk(name, value, &self.options.owners).map(|value| Some(value.into()))
+    }
 }
 
-/// The value of an entry's default ACL.
-pub(super) fn default_acl(entry: &Entry) -> Option<Box<[u8]>> {
-    let acl = entry.xattrs.iter().find(|(name, _)| name == DEFAULT_ACL);
-    acl.map(|(_, value)| value.clone().into())
-}
-
-fn remove_special(fd: BorrowedFd<'_>, name: &[u8]) -> Result<(), ApplyError> {
+pub(super) fn remove_special(fd: BorrowedFd<'_>, name: &[u8]) -> Result<(), ApplyError> {
     match rustix::fs::removexattr(xattr::proc_path(fd), name) {
         Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
         result => result.failing("removexattr"),

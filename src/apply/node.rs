@@ -6,6 +6,7 @@ use rustix::fs::{Dev, FileType, makedev, mknodat};
 use super::attributes::create_mode;
 use super::error::JobCause;
 use super::job::Job;
+use super::privileges::CAP_MKNOD;
 use crate::errno::Errno;
 use crate::options::Devices;
 use crate::report::SkipReason;
@@ -36,7 +37,9 @@ impl Job<'_> {
         let at = match made {
             Ok((at, ..)) => at,
             Err(JobCause::Apply(error))
-                if is_device && error.errno() == Errno::PERM && in_user_namespace() =>
+                if is_device
+                    && error.errno() == Errno::PERM
+                    && self.privileges().lacks(CAP_MKNOD) =>
             {
                 self.skip(entry, SkipReason::Device, b"");
                 return Ok(false);
@@ -50,12 +53,4 @@ impl Job<'_> {
         }
         Ok(true)
     }
-}
-
-/// Whether ids are mapped: only the initial namespace maps all of them to themselves
-/// (user_namespaces(7)).
-fn in_user_namespace() -> bool {
-    let identity = ["0", "0", "4294967295"];
-    std::fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| !map.split_whitespace().eq(identity))
 }

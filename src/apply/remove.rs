@@ -8,11 +8,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, fstat, unlinkat};
+use rustix::fs::{AtFlags, Dir, StatxAttributes, StatxFlags, fstat, statx, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::cancel::Cancel;
-use crate::resolve::{Component, SafeParent, open_child, stat_child};
+use crate::resolve::{Component, SafeParent, open_child, open_locked, stat_child, unlock};
 
 /// Subdirectories of one directory that are remembered before the first of them is looked at.
 const WAITING: usize = 64;
@@ -38,8 +38,9 @@ pub(crate) fn remove(
         Err(Errno::ISDIR) => {}
         result => return result,
     }
-    let top = open_child(at.as_fd(), name.as_bytes())?;
-    Removal { top, levels: Vec::new(), waiting: 0, names: 0, cancel }.empty()?;
+    let plain_user = !rustix::process::geteuid().is_root();
+    let top = open_unlocked(at.as_fd(), name.as_bytes(), plain_user)?;
+    Removal { top, levels: Vec::new(), waiting: 0, names: 0, plain_user, cancel }.empty()?;
     match rmdir(at.as_fd(), name.as_bytes()) {
         // Gone by now, unless the error came from elsewhere.
         Err(Errno::NOENT) if is_absent(at, name) => Ok(()),
@@ -56,6 +57,8 @@ struct Removal<'c> {
     /// Subdirectories that all levels together remember.
     waiting: usize,
     names: u64,
+    /// A directory without write permission is emptied as well, by its owner.
+    plain_user: bool,
     cancel: Option<&'c Cancel>,
 }
 
@@ -80,7 +83,7 @@ impl Removal<'_> {
         while let Some(level) = self.levels.last_mut() {
             if let Some(name) = level.subdirectories.pop() {
                 self.waiting -= 1;
-                match open_child(dir.as_fd(), &name) {
+                match open_unlocked(dir.as_fd(), &name, self.plain_user) {
                     Ok(child) => {
                         self.enter(&child, &name)?;
                         dir = child;
@@ -104,6 +107,10 @@ impl Removal<'_> {
     }
 
     fn enter(&mut self, dir: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
+        // Somebody may have mounted something since it was looked for.
+        if is_mount_root(dir) {
+            return Err(Errno::BUSY);
+        }
         let level =
             Level { name: name.into(), id: id(dir)?, subdirectories: Vec::new(), listings: 0 };
         self.levels.push(level);
@@ -171,6 +178,22 @@ impl Removal<'_> {
 fn open_if(dir: BorrowedFd<'_>, expected: (u64, u64)) -> Result<Option<OwnedFd>, Errno> {
     let above = open_child(dir, b"..")?;
     Ok((id(&above)? == expected).then_some(above))
+}
+
+fn open_unlocked(parent: BorrowedFd<'_>, name: &[u8], plain_user: bool) -> Result<OwnedFd, Errno> {
+    match open_child(parent, name) {
+        Err(Errno::ACCESS) if plain_user => open_locked(parent, name).map(|(fd, _)| fd),
+        Ok(fd) if plain_user => unlock(fd.as_fd(), &fstat(&fd)?).map(|_| fd),
+        result => result,
+    }
+}
+
+/// Whether something is mounted here. Kernels before 5.8 do not tell.
+fn is_mount_root(dir: &OwnedFd) -> bool {
+    let attributes = StatxAttributes::MOUNT_ROOT;
+    statx(dir, c"", AtFlags::EMPTY_PATH, StatxFlags::empty()).is_ok_and(|statx| {
+        statx.stx_attributes_mask.contains(attributes) && statx.stx_attributes.contains(attributes)
+    })
 }
 
 /// Device and inode.

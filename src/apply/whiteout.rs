@@ -5,15 +5,19 @@
 use std::collections::HashSet;
 use std::os::fd::AsFd;
 
-use rustix::fs::{Dir, FileType, Mode as Permissions, mknodat};
+use rustix::fs::{Dir, FileType, Mode as Permissions, fstatfs, mknodat};
 use rustix::io::Errno;
 
-use super::error::{Failing, JobCause};
+use super::error::{ApplyError, Failing, JobCause};
 use super::job::{InRoot, Job};
+use crate::errno;
 use crate::layer::{LayerError, Parents};
 use crate::report::SkipReason;
-use crate::resolve::{Below, Component, DirId, View, is_whiteout, stat_child};
+use crate::resolve::{Below, Component, DirId, SafeParent, View, is_whiteout, stat_child};
 use crate::tar::Entry;
+
+/// linux/magic.h.
+const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
 
 impl Job<'_> {
     pub(super) fn whiteout(
@@ -79,6 +83,7 @@ impl Job<'_> {
 
     /// Directory mode: deletes all that lower layers have put into a directory.
     fn delete_lower(&mut self, dir: DirId) -> Result<(), JobCause> {
+        self.refuse_mounts(&self.resolver.tree.path(dir))?;
         // No recursion: how deep a tree is, its layers decide.
         let mut waiting = vec![dir];
         while let Some(dir) = waiting.pop() {
@@ -215,11 +220,23 @@ impl Job<'_> {
     fn write_whiteout(&mut self, dir: DirId, name: Component<'_>) -> Result<(), JobCause> {
         let at = self.resolver.parent(dir)?;
         mknodat(&at, name.as_bytes(), FileType::CharacterDevice, Permissions::empty(), 0)
-            .failing("mknodat of a whiteout")?;
+            .failing("mknodat of a whiteout")
+            .map_err(|error| self.explain_whiteout(&at, error))?;
         let dir = self.resolver.tree.dir_mut(dir);
         dir.whiteouts = true;
         dir.pending.touched = true;
         Ok(())
+    }
+
+    fn explain_whiteout(&self, at: &SafeParent, error: ApplyError) -> ApplyError {
+        let on_overlay = || fstatfs(at).is_ok_and(|fs| fs.f_type as u64 == OVERLAYFS_SUPER_MAGIC);
+        match error.errno() {
+            errno::Errno::PERM if on_overlay() => error.explained(
+                "an overlay mount holds no whiteouts: use a directory of another file system",
+            ),
+            errno::Errno::PERM => error.explained("to make whiteouts takes root, or Linux 5.8"),
+            _ => error,
+        }
     }
 
     fn list(&mut self, dir: DirId) -> Result<Vec<Vec<u8>>, JobCause> {

@@ -5,11 +5,10 @@ use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
-pub(super) use crate::layer::xattrs::{is_overlay_private, refusal};
-pub(super) use crate::sys::xattr::{get, list, proc_path, remove, set, set_special};
-
-pub(super) const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
-pub(super) const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
+pub(super) use crate::layer::xattrs::{ACCESS_ACL, CAPABILITY, DEFAULT_ACL};
+pub(super) use crate::layer::xattrs::{is_overlay_private, may_be_a_layers, on_disk, refusal};
+pub(super) use crate::sys::xattr::{get, get_special, list, list_special, proc_path, remove};
+pub(super) use crate::sys::xattr::{set, set_special};
 
 /// The namespaces that Linux has (xattr(7)); all others are one, which no file system supports.
 pub(super) fn namespace(name: &[u8]) -> &'static str {
@@ -18,18 +17,15 @@ pub(super) fn namespace(name: &[u8]) -> &'static str {
     known.into_iter().find(|known| known.as_bytes() == namespace).unwrap_or("unknown")
 }
 
-/// Names that stay when a directory's xattrs are replaced: overlayfs's, and those that a security
-/// module set by its own policy and guards.
-fn stays(name: &[u8]) -> bool {
-    is_overlay_private(name)
-        || matches!(name, b"security.selinux" | b"security.ima" | b"security.evm")
-}
-
-/// Removes every xattr whose name is not in `keep`.
+/// Removes every xattr that a layer can have set and whose name is not in `keep`. One that the file
+/// system does not let go of stays: it is the file system's.
 pub(super) fn remove_stale(fd: BorrowedFd<'_>, keep: impl Fn(&[u8]) -> bool) -> Result<(), Errno> {
     for name in list(fd)? {
-        if !stays(&name) && !keep(&name) {
-            remove(fd, &name)?;
+        if may_be_a_layers(&name) && !keep(&name) {
+            match remove(fd, &name) {
+                Err(Errno::PERM | Errno::ACCESS | Errno::INVAL) => {}
+                result => result?,
+            }
         }
     }
     Ok(())

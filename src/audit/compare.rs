@@ -9,7 +9,7 @@ use super::sender::DamageSender;
 use super::stack::{Below, Level, Stack, failed, is_dir, split};
 use crate::error::Result;
 use crate::layer::joined;
-use crate::layer::xattrs::is_overlay_private;
+use crate::layer::xattrs::may_be_a_layers;
 use crate::resolve::is_whiteout;
 use crate::sys::xattr;
 use crate::tar::Kind;
@@ -240,7 +240,7 @@ impl<'a, 't> Comparison<'a, 't> {
                 xattr::get(&file, name).map_err(|errno| failed("fgetxattr", path, errno))?;
             let same = match wanted {
                 Some((_, wanted)) => value.as_ref() == Some(wanted),
-                None => is_the_machines(name),
+                None => !may_be_a_layers(name),
             };
             if !same {
                 differences.push(format!("xattr {}", name.escape_ascii()));
@@ -250,12 +250,6 @@ impl<'a, 't> Comparison<'a, 't> {
         differences.extend(missing.map(|(name, _)| format!("no xattr {}", name.escape_ascii())));
         Ok(differences)
     }
-}
-
-/// overlayfs's bookkeeping, which is in no layer, and what security modules set by themselves.
-fn is_the_machines(name: &[u8]) -> bool {
-    is_overlay_private(name)
-        || matches!(name, b"security.selinux" | b"security.ima" | b"security.evm")
 }
 
 fn file_type(kind: Kind) -> FileType {

@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use crate::sys::mounts::{self, unescape};
+
 /// One overlay mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -33,7 +35,7 @@ impl OverlayMount {
 ///
 /// /proc cannot be read.
 pub fn overlay_mounts() -> std::io::Result<Vec<OverlayMount>> {
-    let table = std::fs::read("/proc/self/mountinfo")?;
+    let table = mounts::table()?;
     Ok(table.split(|byte| *byte == b'\n').filter_map(parse).collect())
 }
 
@@ -73,29 +75,6 @@ fn parse(line: &[u8]) -> Option<OverlayMount> {
     mount.lowers.retain(|lower| lower.is_absolute());
     mount.upper = mount.upper.filter(|upper| upper.is_absolute());
     Some(mount)
-}
-
-/// `\ooo` of proc(5).
-fn unescape(text: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, after)) = rest.split_first() {
-        let octal = after.get(..3).and_then(|digits| {
-            let digits = std::str::from_utf8(digits).ok()?;
-            u8::from_str_radix(digits, 8).ok()
-        });
-        match (first, octal) {
-            (b'\\', Some(byte)) => {
-                plain.push(byte);
-                rest = &after[3..];
-            }
-            _ => {
-                plain.push(*first);
-                rest = after;
-            }
-        }
-    }
-    plain
 }
 
 /// Splits where the separator is not escaped by a backslash.

@@ -20,7 +20,7 @@ mod walk;
 pub use error::ResolveError;
 pub(crate) use hash::{PathHash, PathHashes};
 pub(crate) use inode::{has_xattr, is, is_marked, is_whiteout, opaque_xattr, stat_child, times_of};
-pub(crate) use open::{Opener, open_child};
+pub(crate) use open::{Opener, open_child, open_locked, unlock};
 pub(crate) use path::{AboveRoot, COMPONENT_MAX, CleanPath, Component, Unclean};
 pub(crate) use resolver::{Resolver, SafeParent, SeenBelow};
 pub(crate) use tree::{Below, Dir, DirId, dir_bytes};

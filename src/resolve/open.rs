@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Opening a directory below another one without ever following a symlink.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, Stat, chmod, fstat, openat, openat2};
 use rustix::io::{Errno, retry_on_intr};
 
 /// Readable, so that attributes can be set, entries listed and changes synced through it.
@@ -89,4 +89,34 @@ pub(crate) fn open_child(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd,
 
 fn open_component(at: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
     retry_on_intr(|| openat(at, name, flags, Mode::empty()))
+}
+
+/// What a directory must let its owner do while a layer is applied.
+const UNLOCKED: u32 = 0o700;
+
+/// Lets the owner into a directory, if this process is that and its mode does not. The mode before.
+pub(crate) fn unlock(fd: BorrowedFd<'_>, stat: &Stat) -> Result<Option<u32>, Errno> {
+    let mode = stat.st_mode & 0o7777;
+    let own = stat.st_uid == rustix::process::geteuid().as_raw();
+    if !own || mode & UNLOCKED == UNLOCKED {
+        return Ok(None);
+    }
+    // By its path in /proc: a descriptor that only stands for a directory takes no fchmod(2).
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    chmod(path, Mode::from_raw_mode(mode | UNLOCKED))?;
+    Ok(Some(mode))
+}
+
+/// Opens a directory of this process that its mode does not let it read. `EACCES` if it is another's.
+pub(crate) fn open_locked(
+    parent: BorrowedFd<'_>,
+    name: &[u8],
+) -> Result<(OwnedFd, Option<u32>), Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let held = open_component(parent, name, flags)?;
+    let locked = unlock(held.as_fd(), &fstat(&held)?)?;
+    if locked.is_none() {
+        return Err(Errno::ACCESS);
+    }
+    open_child(held.as_fd(), b".").map(|fd| (fd, locked))
 }

@@ -13,7 +13,7 @@ use rustix::io::{Errno, retry_on_intr};
 use super::error::ResolveError;
 use super::fds::{Fds, LayerIndex};
 use super::inode::{has_xattr, is, is_marked, opaque_xattr, stat_child, times_of};
-use super::open::{Opener, open_child};
+use super::open::{Opener, open_child, open_locked, unlock};
 use super::path::Component;
 use super::tree::{Below, Dir, DirId, Tree};
 use super::walk::{Seen, View};
@@ -63,6 +63,8 @@ enum SeenIn {
 pub(crate) struct Resolver {
     pub(crate) tree: Tree,
     mode: Mode,
+    /// Permission bits bind this process, its own directories' too.
+    plain_user: bool,
     opener: Opener,
     fds: Fds,
     /// The root, then the lowers, topmost first.
@@ -102,6 +104,7 @@ impl Resolver {
         Ok(Resolver {
             tree: Tree::new(root),
             mode: options.mode,
+            plain_user: !rustix::process::geteuid().is_root(),
             opener: Opener::new(),
             fds: Fds::default(),
             layers,
@@ -283,10 +286,16 @@ impl Resolver {
             |operation, errno| ResolveError::new(operation, name.as_bytes().to_vec(), errno);
         let at = self.fd(parent, 0)?;
         let fd = self
-            .with_descriptors(|_| open_child(at.as_fd(), name.as_bytes()))
+            .with_descriptors(|this| match open_child(at.as_fd(), name.as_bytes()) {
+                Err(Errno::ACCESS) if this.plain_user => open_locked(at.as_fd(), name.as_bytes()),
+                result => result.map(|fd| (fd, None)),
+            })
             .map_err(|errno| failed("openat", errno))?;
+        let (fd, locked) = fd;
         let mut dir = Dir::new(parent, name.as_bytes(), Below::Unasked);
         self.take_note(&mut dir, fd.as_fd()).map_err(|errno| failed("fstat", errno))?;
+        dir.locked = dir.locked.or(locked);
+        dir.pending.mode = dir.locked;
         if self.overlay() {
             let marked = is_marked(fd.as_fd(), opaque_xattr(self.mode));
             if marked.map_err(|errno| failed("fgetxattr", errno))? {
@@ -307,6 +316,7 @@ impl Resolver {
         let below = self.tree.dir(DirId::ROOT).below.clone();
         let mut root = Dir::new(DirId::ROOT, b"", below);
         self.take_note(&mut root, fd.as_fd())?;
+        root.pending.mode = root.locked;
         *self.tree.dir_mut(DirId::ROOT) = root;
         Ok(())
     }
@@ -317,6 +327,9 @@ impl Resolver {
         dir.adopted = true;
         dir.gid = stat.st_gid;
         dir.setgid = stat.st_mode & 0o2000 != 0;
+        if self.plain_user {
+            dir.locked = unlock(fd, &stat)?;
+        }
         dir.whiteouts = self.overlay();
         dir.default_acl = has_xattr(fd, "system.posix_acl_default")?;
         // In overlay modes the upper directory is this layer's alone, whoever wrote to it.

@@ -96,6 +96,8 @@ pub(crate) struct Dir {
     pub(crate) cleared: bool,
     /// There may be whiteouts of this layer in it.
     pub(crate) whiteouts: bool,
+    /// The mode that it had before it was made writable for this unpack.
+    pub(crate) locked: Option<u32>,
     pub(crate) pending: Pending,
 }
 
@@ -133,6 +135,7 @@ impl Dir {
             default_acl: false,
             cleared: false,
             whiteouts: false,
+            locked: None,
             pending: Pending::default(),
         }
     }

@@ -232,7 +232,10 @@ impl<'r> EntryScan<'r> {
             let errno = match value.len() {
                 _ if !(1..=XATTR_NAME_MAX).contains(&name.len()) => Errno::RANGE,
                 length if length > XATTR_VALUE_MAX => Errno::TOOBIG,
-                _ => continue,
+                _ => {
+                    xattrs::on_disk(name, value, &self.options.owners)?;
+                    continue;
+                }
             };
             let name = Escaped(name).unquoted();
             return Err(ApplyError::about("setxattr", &name, errno).into());

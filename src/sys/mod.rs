@@ -5,6 +5,7 @@
 
 #[cfg(feature = "isal")]
 pub(crate) mod isal;
+pub(crate) mod mounts;
 pub(crate) mod xattr;
 
 use std::mem::MaybeUninit;

@@ -4,9 +4,8 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use rustix::fs::{
-    XattrFlags, fgetxattr, flistxattr, flistxattr_query, fremovexattr, fsetxattr, setxattr,
-};
+use rustix::fs::{XattrFlags, fgetxattr, flistxattr, flistxattr_query, fremovexattr, fsetxattr};
+use rustix::fs::{getxattr, listxattr, listxattr_query, setxattr};
 use rustix::io::Errno;
 
 /// The kernel's own bounds (xattr(7)): 64 KiB of names, and as much for each value.
@@ -39,21 +38,46 @@ pub(crate) fn remove(fd: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
 
 /// All names; none on a file system without xattrs.
 pub(crate) fn list(fd: impl AsFd) -> Result<Vec<Vec<u8>>, Errno> {
-    match flistxattr_query(fd.as_fd()) {
+    names(|names| match names {
+        [] => flistxattr_query(fd.as_fd()),
+        names => flistxattr(fd.as_fd(), names),
+    })
+}
+
+/// The same of what an `O_PATH` descriptor stands for.
+pub(crate) fn list_special(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
+    let path = proc_path(fd);
+    names(|names| match names {
+        [] => listxattr_query(&path),
+        names => listxattr(&path, names),
+    })
+}
+
+fn names(mut call: impl FnMut(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<Vec<u8>>, Errno> {
+    match call(&mut []) {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         Ok(_) => {}
         Err(errno) => return Err(errno),
     }
     let mut names = vec![0; LIST_MAX];
-    let length = flistxattr(fd.as_fd(), &mut names[..])?;
+    let length = call(&mut names)?;
     let names = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
     Ok(names.map(<[u8]>::to_vec).collect())
 }
 
 /// The value of an xattr, or none if it is gone by now.
 pub(crate) fn get(fd: impl AsFd, name: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+    value(|value| fgetxattr(fd.as_fd(), name, value))
+}
+
+/// The same of what an `O_PATH` descriptor stands for.
+pub(crate) fn get_special(fd: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+    value(|value| getxattr(proc_path(fd), name, value))
+}
+
+fn value(call: impl FnOnce(&mut [u8]) -> Result<usize, Errno>) -> Result<Option<Vec<u8>>, Errno> {
     let mut value = vec![0; VALUE_MAX];
-    match fgetxattr(fd.as_fd(), name, &mut value[..]) {
+    match call(&mut value) {
         Ok(length) => {
             value.truncate(length);
             Ok(Some(value))

@@ -130,6 +130,7 @@ impl<'r> Run<'r> {
                 job.discount_unmade();
                 // Its own failure would hide the first one.
                 let _ = job.remove_link_sources();
+                job.lock_again();
                 return Err(error.with_report(self.report(job.counts, amounts, &clock)));
             }
         };
