@@ -6,15 +6,16 @@ mod common;
 use std::os::unix::fs::MetadataExt;
 
 use common::archive::{
-    Entry, SparseForm, archive, block_device, char_device, dir, fifo, file, layer, symlink,
+    Entry, SparseForm, archive, block_device, char_device, dir, fifo, file, hardlink, layer,
+    symlink,
 };
 use common::cases::{each, each_applied, each_refused};
 use common::needs;
 use common::runner::{
-    EVERY, KNOWING_OVERLAYS, OVERLAYS, Outcome, Scene, Way, apply_with, plain_settings,
+    EVERY, KNOWING, KNOWING_OVERLAYS, OVERLAYS, Outcome, Scene, Way, apply_with, plain_settings,
 };
 use common::tree::{Kind, Node, Tree};
-use ocilayer::{Devices, ErrorKind, IdRange, Options, Owners, SkipReason, Source, unpack};
+use ocilayer::{Devices, Errno, ErrorKind, IdRange, Options, Owners, SkipReason, Source, unpack};
 use rustix::fs::{XattrFlags, lsetxattr};
 
 /// One entry of each type, without attributes.
@@ -634,4 +635,82 @@ fn callers_umask_changes_nothing() {
     });
     let umask = rustix::process::umask(rustix::fs::Mode::empty());
     assert_eq!(umask.as_raw_mode(), 0o077, "the caller's umask is its own");
+}
+
+#[test]
+fn ids_in_xattrs_are_mapped_as_owners_are() {
+    if !needs::overlay() {
+        return;
+    }
+    let acl = |id: u32| {
+        let entry = |tag: u16, id: u32| {
+            [&tag.to_le_bytes()[..], &6u16.to_le_bytes(), &id.to_le_bytes()].concat()
+        };
+        let none = u32::MAX;
+        let entries =
+            [entry(1, none), entry(2, id), entry(4, none), entry(16, none), entry(32, none)];
+        [&2u32.to_le_bytes()[..], &entries.concat()].concat()
+    };
+    let capability = [&[1, 0, 0, 2][..], &[0, 4, 0, 0], &[0; 12]].concat();
+    let mapped = [&[1, 0, 0, 3][..], &[0, 4, 0, 0], &[0; 12], &100_000u32.to_le_bytes()].concat();
+    let range = IdRange { container: 0, host: 100_000, count: 65_536 };
+    let owners = Owners::Map { uids: vec![range], gids: vec![range] };
+    let entries = [
+        file("secret").mode(0o666).xattr("system.posix_acl_access", acl(1000)),
+        dir("d").xattr("system.posix_acl_default", acl(1000)),
+        file("ping").xattr("security.capability", &capability),
+    ];
+    let options = Options::default().owners(owners);
+    let scene = Scene::new();
+    unpack(Source::memory(&archive(&entries)), scene.root(0), &options).expect("unpacked");
+    let get = |path: &str, name: &str| xattr::get(scene.root(0).join(path), name).expect("xattr");
+    assert_eq!(get("secret", "system.posix_acl_access"), Some(acl(101_000)));
+    assert_eq!(get("d", "system.posix_acl_default"), Some(acl(101_000)));
+    assert_eq!(get("ping", "security.capability"), Some(mapped));
+    let outside = [file("f").xattr("system.posix_acl_access", acl(70_000))];
+    let result = unpack(Source::memory(&archive(&outside)), Scene::new().root(0), &options);
+    assert_eq!(result.expect_err("outside").errno(), Errno::INVAL);
+}
+
+#[test]
+fn what_is_copied_up_keeps_its_xattrs() {
+    if !needs::overlay() {
+        return;
+    }
+    let entry = |tag: u16, perm: u16, id: u32| {
+        [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    let none = u32::MAX;
+    let entries = [
+        entry(1, 6, none),
+        entry(2, 4, 1000),
+        entry(4, 4, none),
+        entry(16, 4, none),
+        entry(32, 0, none),
+    ];
+    let acl = [&2u32.to_le_bytes()[..], &entries.concat()].concat();
+    let with = |entry: Entry| {
+        let entry = entry.xattr("security.note", "n").mode(0o640);
+        match entry.typeflag {
+            b'2' => entry,
+            _ => entry.xattr("system.posix_acl_access", &acl),
+        }
+    };
+    let lower = vec![
+        with(file("f").data("1")),
+        with(fifo("p")),
+        with(char_device("c", 5, 6)),
+        with(symlink("l", "f")),
+    ];
+    let links = ["f", "p", "c", "l"].map(|name| hardlink(format!("{name}2"), name)).to_vec();
+    each_applied(KNOWING, &[lower, links], |outcome| {
+        for name in ["f2", "p2", "c2", "l2"] {
+            let node = outcome.tree.at(name);
+            assert_eq!(node.xattr("security.note"), Some(&b"n"[..]), "{name}");
+            if name != "l2" {
+                assert_eq!(node.xattr("system.posix_acl_access"), Some(&acl[..]), "{name}");
+                assert_eq!(node.mode, 0o640, "{name}");
+            }
+        }
+    });
 }

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What the page calls a source of tests.
-const SOURCES: [(&str, &str); 5] = [
+const SOURCES: [(&str, &str); 6] = [
     ("whiteouts", include_str!("semantics_whiteouts.rs")),
     ("links", include_str!("semantics_links.rs")),
     ("archive", include_str!("semantics_archive.rs")),
     ("metadata", include_str!("metadata.rs")),
+    ("unprivileged", include_str!("unprivileged.rs")),
     ("property", include_str!("property.rs")),
 ];
 

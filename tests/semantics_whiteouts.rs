@@ -8,7 +8,7 @@ use common::cases::{Case, LAYER, Refused, Tree, check, check_any_order, each_app
 use common::needs;
 use common::runner::{BLIND, EVERY, KNOWING, KNOWING_OVERLAYS, Outcome, Way};
 use common::tree::Kind;
-use ocilayer::{ErrorKind, SkipReason};
+use ocilayer::{ErrorKind, Options, SkipReason};
 
 fn stack(layers: &[&str]) -> Vec<Vec<Entry>> {
     layers.iter().map(|text| layer(text)).collect()
@@ -563,4 +563,48 @@ fn names_as_long_as_a_file_system_holds_can_be_whitened_out() {
     }
     let longer = vec![file(format!(".wh.{}", "n".repeat(256)))];
     common::cases::each_refused(EVERY, ErrorKind::Layer, &[longer]);
+}
+
+#[test]
+fn directory_in_which_something_is_mounted_is_not_emptied() {
+    if !needs::overlay() || !needs::tool("mount") {
+        return;
+    }
+    for (lower, upper) in [
+        ("d/ d/m/ d/a=1", ".wh.d"),
+        ("d/ d/m/ d/a=1", "d/.wh..wh..opq"),
+        ("d/ d/m/ d/a=1", "d=2"),
+        ("d/ d/m/ d/a=1", "d/.wh.m"),
+        ("d/ d/m/ d/a=1", ".wh..wh..opq"),
+    ] {
+        let scene = common::runner::Scene::new();
+        let apply = |text: &str| {
+            let blob = common::archive::archive(&layer(text));
+            ocilayer::unpack(ocilayer::Source::memory(&blob), scene.root(0), &Options::default())
+        };
+        apply(lower).expect("the lower layer");
+        let other = scene.root(1);
+        std::fs::write(other.join("precious"), "1").expect("write");
+        for bind in [true, false] {
+            let at = scene.root(0).join("d/m");
+            let source = if bind { other.as_os_str() } else { "tmpfs".as_ref() };
+            let kind: &[&str] = if bind { &["--bind"] } else { &["-t", "tmpfs"] };
+            let run = |program: &str, words: &[&std::ffi::OsStr]| {
+                let done = std::process::Command::new(program).args(words).status();
+                assert!(done.expect(program).success(), "{program}");
+            };
+            let mut words: Vec<&std::ffi::OsStr> = kind.iter().map(|word| word.as_ref()).collect();
+            words.extend([source, at.as_os_str()]);
+            run("mount", &words);
+            std::fs::write(at.join("precious"), "1").expect("write");
+            let result = apply(upper);
+            let there = at.join("precious").exists() && scene.root(0).join("d/a").exists();
+            run("umount", &[at.as_os_str()]);
+            let error = result.expect_err(upper);
+            assert_eq!(error.errno(), ocilayer::Errno::BUSY, "{error}");
+            assert!(error.to_string().contains("something is mounted there"), "{error}");
+            assert!(there, "{upper}: nothing was to be deleted");
+        }
+        apply(upper).expect("nothing is mounted any more");
+    }
 }

@@ -17,16 +17,20 @@ pub(super) fn namespace(name: &[u8]) -> &'static str {
     known.into_iter().find(|known| known.as_bytes() == namespace).unwrap_or("unknown")
 }
 
-/// Removes every xattr that a layer can have set and whose name is not in `keep`. One that the file
-/// system does not let go of stays: it is the file system's.
+/// Removes every xattr that a layer can have set and whose name is not in `keep`. What a security
+/// module of this machine does not let go of stays: it is the module's.
 pub(super) fn remove_stale(fd: BorrowedFd<'_>, keep: impl Fn(&[u8]) -> bool) -> Result<(), Errno> {
     for name in list(fd)? {
         if may_be_a_layers(&name) && !keep(&name) {
             match remove(fd, &name) {
-                Err(Errno::PERM | Errno::ACCESS | Errno::INVAL) => {}
+                Err(Errno::PERM | Errno::ACCESS) if is_a_modules(&name) => {}
                 result => result?,
             }
         }
     }
     Ok(())
+}
+
+fn is_a_modules(name: &[u8]) -> bool {
+    name.starts_with(b"security.") && name != CAPABILITY
 }
