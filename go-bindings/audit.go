@@ -23,8 +23,9 @@ const opAudit = "audit"
 // error of it ends the audit before anything is repaired, and comes back from it. It may panic, but
 // must not call [runtime.Goexit], as a test's FailNow does.
 //
-// [WithMode], [WithThreads], [WithLimits] and [WithRepair] count here: with [ModeOverlayUserXattr] the
-// marks are user.overlay.*, else trusted.overlay.*. Damage is no error. The report is nil on error.
+// [WithMode], [WithOwnerMap], [WithoutOwners], [WithDevices], [WithThreads], [WithLimits] and
+// [WithRepair] count here, as they were said to [Unpack]: the directories are compared with what that
+// would have left. With [ModeOverlayUserXattr] the marks are user.overlay.*, else trusted.overlay.*. Damage is no error. The report is nil on error.
 // Readers are used as by [Unpack], one after the other, but may all be read ahead at once.
 func Audit(ctx context.Context, layers []AuditLayer, found func(Damage) error, opts ...Option) (*AuditReport, error) {
 	call, err := prepare(ctx, opAudit, opts)

@@ -12,10 +12,13 @@ use std::process::Command;
 use common::archive::{self, archive, layer};
 use common::child::is_child;
 use common::overlay::Overlay;
+use common::runner::{Setting, Way, apply, apply_with};
+use common::seccomp::Openat2;
 use common::{memory, needs};
 use ocilayer::{
-    AuditLayer, AuditObserver, AuditOptions, AuditReport, Damage, DamageKind, Errno, ErrorKind,
-    Lowers, Mode, Options, Source, audit, audit_directories, overlay_mounts, unpack,
+    AuditLayer, AuditObserver, AuditOptions, AuditReport, Damage, DamageKind, Devices, Errno,
+    ErrorKind, IdRange, Lowers, Mode, Options, Owners, Source, audit, audit_directories,
+    overlay_mounts, unpack,
 };
 use rustix::fs::{XattrFlags, setxattr};
 use tempfile::TempDir;
@@ -37,8 +40,12 @@ struct Stack {
 
 impl Stack {
     fn unpacked(userxattr: bool) -> Stack {
+        Stack::of(&FIELD_CASE, userxattr)
+    }
+
+    fn of(layers: &[&str], userxattr: bool) -> Stack {
         let base = tempfile::Builder::new().prefix("ocilayer-audit-").tempdir().expect("tempdir");
-        let blobs: Vec<_> = FIELD_CASE.iter().map(|text| archive(&layer(text))).collect();
+        let blobs: Vec<_> = layers.iter().map(|text| archive(&layer(text))).collect();
         let stack = Stack { base, blobs, userxattr };
         for (number, blob) in stack.blobs.iter().enumerate() {
             let directory = stack.directory(number);
@@ -67,6 +74,13 @@ impl Stack {
         let mut kept = Kept::default();
         let report = audit(layers.collect(), options, &mut kept)?;
         Ok((kept.0, report))
+    }
+
+    fn differences(&self) -> Vec<(String, String)> {
+        let (damage, _) = self.audit(&self.options()).expect("audit");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(damage.iter().all(|damage| damage.kind == DamageKind::Differs), "{damage:?}");
+        damage.iter().map(|damage| (text(&damage.path), text(&damage.detail))).collect()
     }
 
     fn mark(&self, number: usize, path: &str) {
@@ -489,4 +503,96 @@ fn findings_do_not_grow_memory() {
     assert_eq!(missing(), MANY);
     let both = memory::high_water();
     assert!(both < names + memory::UNDER_WAY, "{names} bytes for names, {both} with findings");
+}
+
+/// What overlay mode makes of the layers; the runner audits it.
+#[track_caller]
+fn assert_clean(stack: &[Vec<archive::Entry>]) {
+    let setting = Setting { way: Way::Overlay, threads: 1, openat2: Openat2::Works };
+    apply(stack, setting).assert_applied();
+}
+
+#[test]
+fn hardlinks_are_compared_with_what_their_inode_was_given() {
+    if !needs::overlay() {
+        return;
+    }
+    let file = |name: &str, data: &str| archive::file(name).data(data);
+    let link = archive::hardlink;
+    // The target has another content by now, and other attributes; so has the link.
+    assert_clean(&[layer("c h=>c c")]);
+    assert_clean(&[vec![file("c", "1"), link("h", "c"), file("c", "2").mode(0o600)]]);
+    assert_clean(&[vec![file("c", "1"), link("h", "c"), link("i", "h"), file("h", "3")]]);
+    assert_clean(&[vec![file("c", "1"), link("h", "c"), archive::dir("c"), file("c/x", "")]]);
+    assert_clean(&[layer("old=1"), vec![link("h", "old"), file("old", "2"), link("i", "h")]]);
+    // One name's content is another's now: which of them it is told of does not matter.
+    let stack = Stack::of(&["c=1 h=>c c=2"], false);
+    rewrite(&stack.directory(0).join("h"), "3");
+    assert_eq!(stack.differences(), [("h".to_owned(), "content".to_owned())]);
+    let stack = Stack::of(&["c=1 h=>c"], false);
+    fs::remove_file(stack.directory(0).join("h")).expect("remove");
+    fs::copy(stack.directory(0).join("c"), stack.directory(0).join("h")).expect("copy");
+    let apart = "no hardlink to its other names".to_owned();
+    assert_eq!(stack.differences(), [("h".to_owned(), apart)]);
+}
+
+#[test]
+fn what_the_file_system_refuses_is_no_damage() {
+    if !needs::overlay() {
+        return;
+    }
+    assert_clean(&[vec![archive::file("a").xattr("system.posix_acl_access", "nonsense")]]);
+    assert_clean(&[vec![archive::file("a").xattr("btrfs.compression", "zstd")]]);
+    assert_clean(&[vec![archive::file("a").mtime(99_999_999_999, 5)]]);
+    assert_clean(&[vec![archive::file("a").mtime(-99_999_999_999, 5)]]);
+}
+
+/// acl(5): `u::rwx,u:1:r,g::rx,m::rwx,o::-`, and the mode of the entry, 644, says `m::r`. One that says
+/// no more than a mode is not kept.
+#[test]
+fn acls_are_compared_as_the_mode_leaves_them() {
+    if !needs::overlay() {
+        return;
+    }
+    let acl = b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x02\0\x04\0\x01\0\0\0\
+        \x04\0\x05\0\xff\xff\xff\xff\x10\0\x07\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff";
+    let minimal = b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\
+        \x04\0\x05\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff";
+    for acl in [&acl[..], minimal] {
+        assert_clean(&[vec![archive::file("a").xattr("system.posix_acl_access", acl)]]);
+        assert_clean(&[vec![archive::dir("d").xattr("system.posix_acl_access", acl)]]);
+        assert_clean(&[vec![archive::dir("d").xattr("system.posix_acl_default", acl)]]);
+    }
+}
+
+#[test]
+fn capabilities_of_the_hosts_root_come_back_in_their_older_form() {
+    if !needs::overlay() {
+        return;
+    }
+    let capability = [&[1, 0, 0, 3][..], &[0, 4, 0, 0], &[0; 12], &[0; 4]].concat();
+    assert_clean(&[vec![archive::file("ping").xattr("security.capability", capability)]]);
+}
+
+#[test]
+fn owners_and_devices_are_compared_as_they_were_unpacked() {
+    if !needs::overlay() {
+        return;
+    }
+    let range = IdRange { container: 0, host: 100_000, count: 65_536 };
+    let map = Owners::Map { uids: vec![range], gids: vec![range] };
+    let entries = vec![
+        archive::file("d/f").owner(1, 2),
+        archive::char_device("d/null", 1, 3),
+        archive::hardlink("zero", "d/null"),
+    ];
+    for (owners, devices) in
+        [(map, Devices::Create), (Owners::Ignore, Devices::Create), (Owners::Keep, Devices::Skip)]
+    {
+        let setting = Setting { way: Way::Overlay, threads: 1, openat2: Openat2::Works };
+        let adjust = move |options: &mut Options| {
+            (options.owners, options.devices) = (owners.clone(), devices);
+        };
+        apply_with(std::slice::from_ref(&entries), setting, &adjust).assert_applied();
+    }
 }

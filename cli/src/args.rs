@@ -122,30 +122,8 @@ pub struct Unpack {
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     pub sync: Sync,
 
-    /// What becomes of the owners in the layer.
-    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
-    #[arg(conflicts_with_all = ["map_uid", "map_gid", "map_user"])]
-    pub owners: Owners,
-
-    /// Shifts user ids: COUNT ids from CONTAINER on become those from HOST on.
-    ///
-    /// May be repeated. An id outside of all ranges fails the unpack.
-    #[arg(long, value_name = "CONTAINER:HOST:COUNT", requires = "map_gid")]
-    #[arg(value_parser = values::id_range)]
-    pub map_uid: Vec<IdRange>,
-
-    /// Shifts group ids.
-    #[arg(long, value_name = "CONTAINER:HOST:COUNT", requires = "map_uid")]
-    #[arg(value_parser = values::id_range)]
-    pub map_gid: Vec<IdRange>,
-
-    /// Shifts ids from 0 on to those that /etc/subuid and /etc/subgid lend to USER.
-    #[arg(long, value_name = "USER", conflicts_with_all = ["map_uid", "map_gid"])]
-    pub map_user: Option<String>,
-
-    /// What becomes of block and character devices.
-    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
-    pub devices: Devices,
+    #[command(flatten)]
+    pub ownership: Ownership,
 
     /// Prints the report as one JSON object on standard output, and nothing else there.
     ///
@@ -267,9 +245,44 @@ pub struct Audit {
     #[arg(help = format!("Worker threads, at most {MAX_THREADS}; 0 chooses by the number of CPUs"))]
     pub threads: usize,
 
+    #[command(flatten)]
+    pub ownership: Ownership,
+
     /// Prints a line of JSON for each finding, and one with the report.
     #[arg(long)]
     pub json: bool,
+
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+/// What unpack does with owners and devices; audit expects what it left.
+#[derive(Debug, Args)]
+pub struct Ownership {
+    /// What becomes of the owners in the layer.
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    #[arg(conflicts_with_all = ["map_uid", "map_gid", "map_user"])]
+    pub owners: Owners,
+
+    /// Shifts user ids: COUNT ids from CONTAINER on become those from HOST on.
+    ///
+    /// May be repeated. A layer with an id outside of all ranges is refused.
+    #[arg(long, value_name = "CONTAINER:HOST:COUNT", requires = "map_gid")]
+    #[arg(value_parser = values::id_range)]
+    pub map_uid: Vec<IdRange>,
+
+    /// Shifts group ids.
+    #[arg(long, value_name = "CONTAINER:HOST:COUNT", requires = "map_uid")]
+    #[arg(value_parser = values::id_range)]
+    pub map_gid: Vec<IdRange>,
+
+    /// Shifts ids from 0 on to those that /etc/subuid and /etc/subgid lend to USER.
+    #[arg(long, value_name = "USER", conflicts_with_all = ["map_uid", "map_gid"])]
+    pub map_user: Option<String>,
+
+    /// What becomes of block and character devices.
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    pub devices: Devices,
 }
 
 /// Refusals of layers that want too much. The defaults are above every real image.

@@ -26,7 +26,19 @@ pub fn run(arguments: &args::Audit) -> Exit {
             return Exit::Failed;
         }
     };
+    let meant = unpack::owners(&arguments.ownership)
+        .and_then(|owners| Ok((owners, unpack::limits(&arguments.limits)?)));
+    let (owners, limits) = match meant {
+        Ok(meant) => meant,
+        Err(refusal) => {
+            complain(&refusal);
+            return refusal.exit();
+        }
+    };
     let options = AuditOptions::default()
+        .owners(owners)
+        .devices(unpack::devices(&arguments.ownership))
+        .limits(limits)
         .userxattr(arguments.userxattr)
         .repair(arguments.repair)
         .repair_live(arguments.live)

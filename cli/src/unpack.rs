@@ -95,11 +95,8 @@ fn meaning(arguments: &args::Unpack) -> Result<Options, Refusal> {
         .expect(expect)
         .threads(arguments.threads)
         .limits(limits(&arguments.limits)?)
-        .owners(owners(arguments)?)
-        .devices(match arguments.devices {
-            args::Devices::Create => Devices::Create,
-            args::Devices::Skip => Devices::Skip,
-        })
+        .owners(owners(&arguments.ownership)?)
+        .devices(devices(&arguments.ownership))
         .sync(match arguments.sync {
             args::Sync::None => Sync::None,
             args::Sync::Files => Sync::Files,
@@ -141,7 +138,14 @@ fn upper(arguments: &args::Unpack) -> Result<Option<PathBuf>, Refusal> {
     Ok(arguments.upper.clone())
 }
 
-fn owners(arguments: &args::Unpack) -> Result<Owners, Refusal> {
+pub fn devices(arguments: &args::Ownership) -> Devices {
+    match arguments.devices {
+        args::Devices::Create => Devices::Create,
+        args::Devices::Skip => Devices::Skip,
+    }
+}
+
+pub fn owners(arguments: &args::Ownership) -> Result<Owners, Refusal> {
     if let Some(user) = &arguments.map_user {
         let uids = lent_ids("/etc/subuid", user)?;
         return Ok(Owners::Map { uids, gids: lent_ids("/etc/subgid", user)? });

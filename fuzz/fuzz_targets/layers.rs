@@ -11,7 +11,6 @@ use ocilayer::{
     AuditLayer, AuditObserver, AuditOptions, Damage, DamageKind, Errno, ErrorKind, Mode, Source,
     audit,
 };
-use ocilayer_fuzz::common::archive::Entry;
 use ocilayer_fuzz::common::runner::{Outcome, Setting, Way, apply_blobs};
 use ocilayer_fuzz::common::seccomp::Openat2;
 use ocilayer_fuzz::common::stack::{compare, describe, verdict};
@@ -45,11 +44,6 @@ fn check(recipe: &Recipe) -> Result<(), String> {
     Ok(())
 }
 
-/// Layers that the audit is known to be wrong about. Nothing should stand here for long.
-fn known(layer: &[Entry]) -> bool {
-    takes_back(layer) && layer.iter().any(|entry| entry.typeflag == b'1')
-}
-
 /// The layer and entry that every mode refuses, or none when all applied and agree.
 fn same_everywhere(recipe: &Recipe) -> Result<Option<(usize, usize)>, String> {
     let expected = apply(recipe, Way::Directory, 1)?;
@@ -63,7 +57,7 @@ fn same_everywhere(recipe: &Recipe) -> Result<Option<(usize, usize)>, String> {
         if expected.failure.is_none() {
             compare(&expected, &got).map_err(|text| format!("{}: {text}", got.setting))?;
         }
-        if way.overlay() && !recipe.stack.0.iter().any(|layer| known(layer)) {
+        if way.overlay() {
             audited(&got)?;
         }
     }
@@ -128,25 +122,6 @@ fn without_base(outcome: &mut Outcome) {
         .collect();
 }
 
-/// Whether a layer has another entry for a name that it has, or has put something below. Of hardlinks
-/// to what another entry has replaced, the audit is known to find none.
-fn takes_back(layer: &[Entry]) -> bool {
-    layer.iter().enumerate().any(|(number, last)| {
-        let taken = parts(last);
-        let is_dir = |entry: &Entry| entry.typeflag == b'5';
-        let gone = |entry: &Entry| match parts(entry) {
-            name if name == taken => !(is_dir(entry) && is_dir(last)),
-            name => name.starts_with(&taken) && !is_dir(last),
-        };
-        layer[..number].iter().any(gone)
-    })
-}
-
-fn parts(entry: &Entry) -> Vec<Vec<u8>> {
-    let parts = entry.name.split(|byte| *byte == b'/').map(<[u8]>::to_vec);
-    parts.filter(|part| !matches!(&part[..], b"" | b".")).collect()
-}
-
 /// Nothing is wrong with what was unpacked just now.
 fn audited(outcome: &Outcome) -> Result<(), String> {
     let layers = outcome.blobs.iter().enumerate();
@@ -177,15 +152,7 @@ impl AuditObserver for Found {
 
 /// What an audit tells of a right unpack, and is known to. Nothing should stand here for long.
 fn is_known(damage: &Damage) -> bool {
-    // An xattr that unpack skips, since this file system refuses it, is missing to the audit.
-    let refused = [&b"no xattr system.posix_acl_"[..], b"no xattr btrfs."];
-    // The mode comes after the ACL and sets its mask, which the audit takes from the layer's ACL.
-    let mask = &b"xattr system.posix_acl_access"[..];
-    let detail = &damage.detail;
     match damage.kind {
-        DamageKind::Differs => {
-            refused.iter().any(|start| detail.starts_with(start)) || detail == mask
-        }
         // The layer has something else than a directory above it, which hides what is below it.
         DamageKind::MissingWhiteout => {
             let path = damage.directory.join(OsStr::from_bytes(&damage.path));

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A layer's directory on disk against what the layer says.
 
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
 use rustix::fs::{FileType, OFlags, Stat, major, minor, openat, readlinkat};
 
 use super::damage::DamageKind;
-use super::expected::{Described, Expected};
+use super::expected::{COMPARED, Expected, read_at, regular_file};
+use super::inode::{Content, Hashing, Inode, capability};
 use super::sender::DamageSender;
 use super::stack::{Below, Level, Stack, failed, is_dir, split};
 use crate::error::Result;
 use crate::layer::joined;
-use crate::layer::xattrs::may_be_a_layers;
+use crate::layer::xattrs::{CAPABILITY, may_be_a_layers};
 use crate::resolve::is_whiteout;
 use crate::sys::xattr;
-use crate::tar::Kind;
+use crate::tar::{Kind, Time};
 
 /// One layer, all of which was read.
 pub(super) struct Comparison<'a, 't> {
@@ -165,16 +169,19 @@ impl<'a, 't> Comparison<'a, 't> {
     }
 
     /// Tells of each attribute that is another one.
-    fn differs(&mut self, path: &[u8], stat: &Stat, want: &Described) -> Result<()> {
+    fn differs(&mut self, path: &[u8], stat: &Stat, want: &Rc<Inode>) -> Result<()> {
+        // Several names of one inode; what is wrong with that is told of the first.
+        let id = (stat.st_dev, stat.st_ino);
+        match want.on_disk.replace(Some(id)) {
+            Some(first) if first == id => return Ok(()),
+            Some(first) => {
+                want.on_disk.set(Some(first));
+                return self.note(DamageKind::Differs, path, b"no hardlink to its other names");
+            }
+            None => {}
+        }
         if want.kind == Kind::Hardlink {
-            let same = self
-                .stack
-                .stat(self.level, &want.link)?
-                .is_some_and(|target| (target.st_dev, target.st_ino) == (stat.st_dev, stat.st_ino));
-            return match same {
-                true => Ok(()),
-                false => self.note(DamageKind::Differs, path, b"no hardlink to its target"),
-            };
+            return Ok(());
         }
         if FileType::from_raw_mode(stat.st_mode) != file_type(want.kind) {
             return self.note(DamageKind::Differs, path, b"type");
@@ -184,20 +191,22 @@ impl<'a, 't> Comparison<'a, 't> {
         if want.kind != Kind::Symlink && mode != want.mode {
             differences.push(format!("mode {mode:04o}, in the layer {:04o}", want.mode));
         }
-        if (stat.st_uid, stat.st_gid) != want.owner {
-            let (uid, gid) = want.owner;
+        if let Some((uid, gid)) = want.owner
+            && (stat.st_uid, stat.st_gid) != (uid, gid)
+        {
             let (own_uid, own_gid) = (stat.st_uid, stat.st_gid);
             differences.push(format!("owner {own_uid}:{own_gid}, in the layer {uid}:{gid}"));
         }
-        let mtime = (want.mtime.seconds, u64::from(want.mtime.nanoseconds));
-        if (stat.st_mtime, stat.st_mtime_nsec) != (mtime.0, mtime.1) {
-            differences.push(format!("mtime {}, in the layer {}", stat.st_mtime, mtime.0));
+        let mtime = Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 };
+        if !may_stand_for(mtime, want.mtime) {
+            let (own, theirs) = (mtime.seconds, want.mtime.seconds);
+            differences.push(format!("mtime {own}, in the layer {theirs}"));
         }
         match want.kind {
             Kind::File if stat.st_size as u64 != want.size => {
                 differences.push(format!("size {}, in the layer {}", stat.st_size, want.size));
             }
-            Kind::File if want.content_differs => differences.push("content".into()),
+            Kind::File if !self.has_content(path, want)? => differences.push("content".into()),
             Kind::Symlink if *self.target(path)? != *want.link => {
                 differences.push("target of the symlink".into());
             }
@@ -217,6 +226,37 @@ impl<'a, 't> Comparison<'a, 't> {
         }
     }
 
+    /// Whether the file has the layer's content, but for a sparse file whose name another one has now:
+    /// that cannot be told.
+    fn has_content(&mut self, path: &[u8], want: &Rc<Inode>) -> Result<bool> {
+        let content = want.content.borrow().clone();
+        match content {
+            Content::At(compared) if *compared == *path => Ok(true),
+            Content::At(compared) => {
+                let mut own = Pieces::of(self.stack, self.level, path)?;
+                let mut other = Pieces::of(self.stack, self.level, &compared)?;
+                loop {
+                    let (own, other) = (own.next()?, other.next()?);
+                    if own != other || own.is_empty() {
+                        return Ok(own == other);
+                    }
+                }
+            }
+            Content::NotAt(compared, _) if *compared == *path => Ok(false),
+            Content::NotAt(_, None) | Content::Unknown => Ok(true),
+            Content::NotAt(_, Some(digest)) => {
+                let mut pieces = Pieces::of(self.stack, self.level, path)?;
+                let mut hashing = Hashing::default();
+                loop {
+                    match pieces.next()? {
+                        [] => return Ok(hashing.finish() == digest),
+                        piece => hashing.update(piece),
+                    }
+                }
+            }
+        }
+    }
+
     fn target(&mut self, path: &[u8]) -> Result<Vec<u8>> {
         let (parent, name) = split(path);
         let Some(dir) = self.stack.dir(self.level, parent)? else { return Ok(Vec::new()) };
@@ -225,7 +265,7 @@ impl<'a, 't> Comparison<'a, 't> {
     }
 
     /// Names of the xattrs that are there, missing or other ones.
-    fn xattrs(&mut self, path: &[u8], want: &Described) -> Result<Vec<String>> {
+    fn xattrs(&mut self, path: &[u8], want: &Inode) -> Result<Vec<String>> {
         let (parent, name) = split(path);
         let Some(dir) = self.stack.dir(self.level, parent)? else { return Ok(Vec::new()) };
         let name = if name.is_empty() { b"." } else { name };
@@ -239,6 +279,9 @@ impl<'a, 't> Comparison<'a, 't> {
             let value =
                 xattr::get(&file, name).map_err(|errno| failed("fgetxattr", path, errno))?;
             let same = match wanted {
+                Some((_, wanted)) if name == CAPABILITY => {
+                    value.map(capability).as_ref() == Some(wanted)
+                }
                 Some((_, wanted)) => value.as_ref() == Some(wanted),
                 None => !may_be_a_layers(name),
             };
@@ -246,10 +289,53 @@ impl<'a, 't> Comparison<'a, 't> {
                 differences.push(format!("xattr {}", name.escape_ascii()));
             }
         }
-        let missing = want.xattrs.iter().filter(|(name, _)| !there.contains(name));
-        differences.extend(missing.map(|(name, _)| format!("no xattr {}", name.escape_ascii())));
+        for (name, _) in want.xattrs.iter().filter(|(name, _)| !there.contains(name)) {
+            // What this file system has no place for, unpack has reported.
+            if xattr::is_supported(&file, name).map_err(|errno| failed("fgetxattr", path, errno))? {
+                differences.push(format!("no xattr {}", name.escape_ascii()));
+            }
+        }
         Ok(differences)
     }
+}
+
+/// A file of a layer, piece by piece; nothing if there is none.
+struct Pieces {
+    file: Option<OwnedFd>,
+    path: Vec<u8>,
+    at: u64,
+    buffer: Vec<u8>,
+}
+
+impl Pieces {
+    fn of(stack: &mut Stack, level: Level, path: &[u8]) -> Result<Pieces> {
+        let file = regular_file(stack, level, path)?;
+        Ok(Pieces { file, path: path.to_vec(), at: 0, buffer: vec![0; COMPARED] })
+    }
+
+    fn next(&mut self) -> Result<&[u8]> {
+        let Some(file) = &self.file else { return Ok(&[]) };
+        let got = read_at(file, self.at, &mut self.buffer)
+            .map_err(|errno| failed("pread", &self.path, errno))?;
+        self.at += got as u64;
+        Ok(&self.buffer[..got])
+    }
+}
+
+/// Whether a file system that was given one time may have kept the other: it cuts off what is finer than
+/// it stores, and puts what it cannot hold at the nearest end of what it can.
+fn may_stand_for(kept: Time, given: Time) -> bool {
+    /// ext4 with small inodes and others of 32 bits, ext4, xfs with and without large times.
+    const LAST: [i64; 4] = [i32::MAX as i64, 15_032_385_535, 16_299_260_424, u32::MAX as i64];
+    const FIRST: [i64; 2] = [i32::MIN as i64, 0];
+    const FINEST: [u32; 4] = [1, 100, 1_000, 1_000_000];
+    if kept.seconds == given.seconds {
+        let cut = |to: &u32| given.nanoseconds - given.nanoseconds % to == kept.nanoseconds;
+        return FINEST.iter().any(cut) || kept.nanoseconds == 0;
+    }
+    let late = given.seconds > kept.seconds && LAST.contains(&kept.seconds);
+    let early = given.seconds < kept.seconds && FIRST.contains(&kept.seconds);
+    (late || early) && kept.nanoseconds == 0
 }
 
 fn file_type(kind: Kind) -> FileType {

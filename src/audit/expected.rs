@@ -10,17 +10,21 @@ use std::rc::Rc;
 use rustix::fs::{FileType, Mode as Permissions, OFlags, openat, readlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::inode::{Content, Hashing, Inode};
 use super::stack::{Level, Stack, failed, split};
 use crate::error::{Cause, Error, Result};
-use crate::layer::{self, AUFS_LINKS, Action, Names, joined, xattrs};
+use crate::layer::{self, AUFS_LINKS, Action, Names, SkippedNames, joined};
 use crate::limits::{LimitExceeded, Limits};
 use crate::operation::entries::Sink;
-use crate::options::Mode;
+use crate::options::{Devices, Mode, Owners};
 use crate::pipeline::{Chunk, Pipeline};
-use crate::tar::{Entry, Kind, Time};
+use crate::tar::{Entry, Kind};
 
 /// Memory that a name takes with what an entry says of it, but for its path.
 const NAME_BYTES: u64 = 320;
+
+/// Bytes of a file that are read again at a time.
+pub(super) const COMPARED: usize = 256 << 10;
 
 /// As the kernel allows in one path.
 const SYMLINKS_MAX: usize = 40;
@@ -29,6 +33,8 @@ const SYMLINKS_MAX: usize = 40;
 #[derive(Default)]
 pub(super) struct Expected {
     names: BTreeMap<Vec<u8>, Name>,
+    /// There are files that only hardlinks lead to.
+    link_sources: bool,
     /// Memory that they have taken so far.
     bytes: u64,
 }
@@ -36,27 +42,13 @@ pub(super) struct Expected {
 #[derive(Default)]
 pub(super) struct Name {
     /// What an entry says; none for a directory that one only implies, or a whiteout.
-    pub(super) described: Option<Described>,
+    pub(super) described: Option<Rc<Inode>>,
     /// An entry is it or lies below it.
     pub(super) claimed: bool,
     pub(super) whiteout: bool,
     /// What is below in lower layers must not show.
     pub(super) opaque: bool,
     pub(super) seen: bool,
-}
-
-pub(super) struct Described {
-    pub(super) kind: Kind,
-    pub(super) mode: u32,
-    pub(super) owner: (u32, u32),
-    pub(super) mtime: Time,
-    pub(super) size: u64,
-    /// Of a symlink as it is, of a hardlink resolved. Links to one file share it.
-    pub(super) link: Rc<[u8]>,
-    pub(super) device: (u32, u32),
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// The file on disk has other content.
-    pub(super) content_differs: bool,
 }
 
 impl Name {
@@ -136,7 +128,7 @@ impl Expected {
         }
     }
 
-    fn describe(&mut self, path: &[u8], described: Described) {
+    fn describe(&mut self, path: &[u8], described: Rc<Inode>) {
         self.claim(path);
         if described.kind == Kind::Symlink {
             self.bytes += described.link.len() as u64;
@@ -149,6 +141,20 @@ impl Expected {
         name.described = Some(described);
         if !is_dir {
             self.forget_below(path);
+        }
+    }
+
+    /// What has this name so far, or has it now from a lower layer.
+    fn inode_at(&mut self, path: &[u8]) -> Rc<Inode> {
+        self.claim(path);
+        self.name(path).described.get_or_insert_with(Inode::of_lower).clone()
+    }
+
+    /// The layer was read: what only its hardlinks lead to has gone.
+    pub(super) fn finish(&mut self) {
+        if std::mem::take(&mut self.link_sources) {
+            self.forget_below(AUFS_LINKS);
+            self.names.remove(AUFS_LINKS);
         }
     }
 
@@ -179,16 +185,23 @@ pub(super) struct Reading<'s, 'a> {
     pub(super) names: Names,
     /// The file that the entry's data is compared with.
     pub(super) file: Option<Compared>,
-    /// What the last hardlink leads to.
-    pub(super) target: Option<Rc<[u8]>>,
+    pub(super) owners: Owners,
+    pub(super) devices: Devices,
+    /// Names that the layer has and unpack leaves out.
+    pub(super) skipped_names: SkippedNames,
     /// The last parent as the archive has it, and where that is.
     pub(super) parent: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 pub(super) struct Compared {
     path: Vec<u8>,
+    inode: Rc<Inode>,
+    sparse: bool,
+    /// None where there is no file of this name, or it has turned out to be another one.
     file: Option<OwnedFd>,
-    differs: bool,
+    /// Bytes that were compared and are the same.
+    same: u64,
+    hashing: Hashing,
     buffer: Vec<u8>,
 }
 
@@ -203,7 +216,8 @@ impl Sink for Reading<'_, '_> {
         let done = self.meaning(entry, &mut names);
         self.names = names;
         done?;
-        let (got, limit) = (self.expected.bytes, self.limits.memory);
+        let got = self.expected.bytes + self.skipped_names.bytes();
+        let limit = self.limits.memory;
         match got > limit {
             true => Err(Cause::Limit(LimitExceeded::Memory { got, limit }).into()),
             false => Ok(()),
@@ -211,59 +225,116 @@ impl Sink for Reading<'_, '_> {
     }
 
     fn data(&mut self, _: &Entry, at: u64, bytes: &[u8]) -> Result<()> {
-        let Some(compared) = &mut self.file else { return Ok(()) };
-        let Some(file) = &compared.file else { return Ok(()) };
-        if compared.differs {
-            return Ok(());
+        match &mut self.file {
+            Some(compared) => compared.data(at, bytes),
+            None => Ok(()),
         }
-        compared.buffer.resize(bytes.len(), 0);
-        let mut filled = 0;
-        while filled < bytes.len() {
-            let rest = &mut compared.buffer[filled..];
-            match retry_on_intr(|| rustix::io::pread(file, &mut *rest, at + filled as u64)) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(errno) => return Err(failed("pread", &compared.path, errno)),
-            }
-        }
-        compared.differs = compared.buffer[..filled] != *bytes;
-        Ok(())
     }
 
     fn end(&mut self, _: &Entry) -> Result<()> {
-        if let Some(compared) = self.file.take()
-            && let Some(described) = &mut self.expected.name(&compared.path).described
-        {
-            described.content_differs = compared.differs;
+        if let Some(compared) = self.file.take() {
+            compared.finish();
         }
         Ok(())
     }
 }
 
+impl Compared {
+    fn data(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+        if let Some(file) = &self.file {
+            self.buffer.resize(bytes.len(), 0);
+            let filled = read_at(file, at, &mut self.buffer)
+                .map_err(|errno| failed("pread", &self.path, errno))?;
+            if self.buffer[..filled] == *bytes {
+                self.same += bytes.len() as u64;
+                return Ok(());
+            }
+            if !self.sparse {
+                self.hash_same()?;
+            }
+            self.file = None;
+        }
+        if !self.sparse {
+            self.hashing.update(bytes);
+        }
+        Ok(())
+    }
+
+    /// What was the same is in the file: only from where it differs on is the layer's own hashed.
+    fn hash_same(&mut self) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let mut at = 0;
+        while at < self.same {
+            let most = (self.same - at).min(COMPARED as u64) as usize;
+            self.buffer.resize(most, 0);
+            let got = read_at(file, at, &mut self.buffer)
+                .map_err(|errno| failed("pread", &self.path, errno))?;
+            if got == 0 {
+                break;
+            }
+            self.hashing.update(&self.buffer[..got]);
+            at += got as u64;
+        }
+        Ok(())
+    }
+
+    fn finish(self) {
+        *self.inode.content.borrow_mut() = match self.file {
+            Some(_) => Content::At(self.path.into()),
+            None => {
+                let digest = (!self.sparse).then(|| self.hashing.finish());
+                Content::NotAt(self.path.into(), digest)
+            }
+        };
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+pub(super) fn read_at(file: &OwnedFd, at: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let rest = &mut buffer[filled..];
+        match retry_on_intr(|| rustix::io::pread(file, &mut *rest, at + filled as u64))? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(filled)
+}
+
 impl Reading<'_, '_> {
     fn meaning(&mut self, entry: &Entry, names: &mut Names) -> Result<()> {
         match layer::interpret(entry, self.mode, names)? {
-            Action::Skip { .. } => {}
-            Action::Root => self.expected.describe(b"", described(entry, Rc::from([]))),
+            Action::Skip { parent, name, .. } => self.skipped_names.note(parent, name),
+            Action::Root => {
+                let inode = Inode::of(entry, &self.owners)?;
+                self.expected.describe(b"", inode);
+            }
+            Action::Make { parent, name } if self.skips(entry) => {
+                self.skipped_names.note(parent, name);
+                let parent = self.resolved(parent)?;
+                self.expected.claim(&parent);
+            }
             Action::Make { parent, name } => {
+                self.skipped_names.forget(parent, name);
                 let path = self.place(parent, name.as_bytes())?;
-                self.expected.describe(&path, described(entry, entry.link.as_slice().into()));
-                if entry.kind == Kind::File {
-                    self.file = Some(self.compared(path)?);
-                }
+                self.describe(path, entry)?;
             }
             Action::LinkSource { name } => {
-                let path = joined(AUFS_LINKS, name.as_bytes());
-                self.expected.describe(&path, described(entry, Rc::from([])));
-                self.file = None;
+                self.expected.link_sources = true;
+                self.describe(joined(AUFS_LINKS, name.as_bytes()), entry)?;
             }
             Action::Link { parent, name, target: (target_parent, target) } => {
+                if self.skipped_names.has(target_parent, target) {
+                    self.skipped_names.note(parent, name);
+                    return Ok(());
+                }
+                self.skipped_names.forget(parent, name);
                 let path = self.place(parent, name.as_bytes())?;
                 let target = self.place(target_parent, target.as_bytes())?;
                 // A target in a lower layer is copied up, and has its name here, too.
-                self.expected.claim(&target);
-                let target = self.shared(target);
-                self.expected.describe(&path, described(entry, target));
+                let inode = self.expected.inode_at(&target);
+                self.expected.describe(&path, inode);
             }
             Action::Whiteout { parent, name } => {
                 let path = self.place(parent, name.as_bytes())?;
@@ -281,16 +352,18 @@ impl Reading<'_, '_> {
         Ok(())
     }
 
-    /// Links to one file follow each other, and its path may be long.
-    fn shared(&mut self, target: Vec<u8>) -> Rc<[u8]> {
-        match &self.target {
-            Some(last) if **last == *target => last.clone(),
-            _ => {
-                let target: Rc<[u8]> = target.into();
-                self.expected.bytes += target.len() as u64;
-                self.target.insert(target).clone()
-            }
+    fn skips(&self, entry: &Entry) -> bool {
+        let is_device = matches!(entry.kind, Kind::CharDevice | Kind::BlockDevice);
+        is_device && self.devices == Devices::Skip
+    }
+
+    fn describe(&mut self, path: Vec<u8>, entry: &Entry) -> Result<()> {
+        let inode = Inode::of(entry, &self.owners)?;
+        if entry.kind == Kind::File {
+            self.file = Some(self.compared(path.clone(), inode.clone(), entry)?);
         }
+        self.expected.describe(&path, inode);
+        Ok(())
     }
 
     fn place(&mut self, parent: &[u8], name: &[u8]) -> Result<Vec<u8>> {
@@ -359,39 +432,31 @@ impl Reading<'_, '_> {
         Ok(None)
     }
 
-    fn compared(&mut self, path: Vec<u8>) -> Result<Compared> {
-        let (parent, name) = split(&path);
-        let mut file = None;
-        if let Some(dir) = self.stack.dir(self.level, parent)? {
-            // Not blocking: a FIFO may stand in the file's place.
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-            let opened = retry_on_intr(|| openat(&*dir, name, flags, Permissions::empty()));
-            // What cannot be opened is no file or not there, which the walk will tell of.
-            file = opened.ok().filter(|fd| {
-                rustix::fs::fstat(fd).is_ok_and(|stat| {
-                    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-                })
-            });
-        }
-        Ok(Compared { path, file, differs: false, buffer: Vec::new() })
+    fn compared(&mut self, path: Vec<u8>, inode: Rc<Inode>, entry: &Entry) -> Result<Compared> {
+        let file = regular_file(self.stack, self.level, &path)?;
+        let (sparse, hashing) = (entry.sparse.is_some(), Hashing::default());
+        Ok(Compared { path, inode, sparse, file, same: 0, hashing, buffer: Vec::new() })
     }
+}
+
+/// The file that a layer has on disk; none if it has something else of this name.
+pub(super) fn regular_file(
+    stack: &mut Stack,
+    level: Level,
+    path: &[u8],
+) -> Result<Option<OwnedFd>> {
+    let (parent, name) = split(path);
+    let Some(dir) = stack.dir(level, parent)? else { return Ok(None) };
+    // Not blocking: a FIFO may stand in the file's place.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let opened = retry_on_intr(|| openat(&*dir, name, flags, Permissions::empty()));
+    // What cannot be opened is no file or not there, which the walk will tell of.
+    Ok(opened.ok().filter(|fd| {
+        rustix::fs::fstat(fd)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+    }))
 }
 
 fn parts(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."))
-}
-
-fn described(entry: &Entry, link: Rc<[u8]>) -> Described {
-    let kept = |(name, _): &&(Vec<u8>, Vec<u8>)| xattrs::refusal(name, entry.kind).is_none();
-    Described {
-        kind: entry.kind,
-        mode: entry.mode,
-        owner: (entry.uid, entry.gid),
-        mtime: entry.mtime,
-        size: entry.size,
-        link,
-        device: entry.device,
-        xattrs: entry.xattrs.iter().filter(kept).cloned().collect(),
-        content_differs: false,
-    }
 }

@@ -9,6 +9,7 @@
 mod compare;
 mod damage;
 mod expected;
+mod inode;
 mod mounts;
 mod repair;
 mod report;
@@ -25,13 +26,13 @@ use std::time::Instant;
 use crate::cancel::Cancel;
 use crate::errno::Errno;
 use crate::error::{Cause, Result};
-use crate::layer::Names;
+use crate::layer::{Names, SkippedNames};
 use crate::limits::Limits;
 use crate::observer::Progress;
 use crate::operation;
 use crate::operation::callbacks::{CallbackSender, Handler};
 use crate::operation::entries;
-use crate::options::{Mode, Options, ReadTo};
+use crate::options::{Devices, Mode, Options, Owners, ReadTo};
 use crate::pipeline::{Counters, Pipeline, Settings};
 use crate::pipeline::{Input, Source};
 use crate::setters::setters;
@@ -74,6 +75,10 @@ pub struct AuditOptions {
     /// Repairs also what an overlay mount of this machine is using. Its view changes when it is
     /// mounted anew.
     pub repair_live: bool,
+    /// The owners that the layers were unpacked with. Ignored ones are not compared.
+    pub owners: Owners,
+    /// [`Devices::Skip`] where the layers were unpacked so, or in a user namespace, or by a plain user.
+    pub devices: Devices,
     /// As for an unpack.
     pub threads: usize,
     /// As for an unpack.
@@ -170,6 +175,10 @@ impl AuditOptions {
         repair: bool;
         /// Sets [`repair_live`](field@AuditOptions::repair_live).
         repair_live: bool;
+        /// Sets [`owners`](field@AuditOptions::owners).
+        owners: Owners;
+        /// Sets [`devices`](field@AuditOptions::devices).
+        devices: Devices;
         /// Sets [`threads`](field@AuditOptions::threads).
         threads: usize;
         /// Sets [`limits`](field@AuditOptions::limits).
@@ -190,6 +199,8 @@ impl AuditOptions {
     fn for_reading(&self) -> Options {
         Options {
             mode: self.mode(),
+            owners: self.owners.clone(),
+            devices: self.devices,
             threads: self.threads,
             limits: self.limits,
             cancel: self.cancel.clone(),
@@ -299,12 +310,15 @@ impl<'r> Run<'r> {
             expected: Expected::default(),
             names: Names::default(),
             file: None,
-            target: None,
+            owners: self.options.owners.clone(),
+            devices: self.options.devices,
+            skipped_names: SkippedNames::default(),
             parent: None,
         };
         // Without an end marker it is taken as it is: of a cut one the rest shows as damage.
         let read = entries::read(&self.options.limits, ReadTo::EndOfBlob, &mut reading);
-        let Reading { pipeline, expected, .. } = reading;
+        let Reading { pipeline, mut expected, .. } = reading;
+        expected.finish();
         match read {
             Ok(_) => pipeline.finish().map(drop)?,
             Err(error) => {

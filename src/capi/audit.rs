@@ -186,6 +186,8 @@ unsafe fn asked(
         userxattr: options.mode == Mode::OverlayUserxattr,
         repair,
         repair_live,
+        owners: options.owners,
+        devices: options.devices,
         threads: options.threads,
         limits: options.limits,
         cancel: options.cancel,
@@ -196,7 +198,9 @@ unsafe fn asked(
 /// and should not be, with all that they hide; those that should be and are not; whiteouts missing
 /// or too many; entries missing, too many, or other ones. A mark that hides nothing is not told of.
 ///
-/// Of @options (NULL for the defaults) mode, threads, cancel and the limits count: with
+/// Of @options (NULL for the defaults) mode, owners with their ranges, devices, threads, cancel and the
+/// limits count: they are those of the unpack, and the directories are compared with what that would
+/// have left. With
 /// OCILAYER_MODE_OVERLAY_USERXATTR the marks are `user.overlay.*`, else `trusted.overlay.*`.
 /// @repair is one of OCILAYER_REPAIR_*.
 ///

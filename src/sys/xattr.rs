@@ -86,3 +86,12 @@ fn value(call: impl FnOnce(&mut [u8]) -> Result<usize, Errno>) -> Result<Option<
         Err(errno) => Err(errno),
     }
 }
+
+/// Whether this file system has a place for an xattr of this name.
+pub(crate) fn is_supported(fd: impl AsFd, name: &[u8]) -> Result<bool, Errno> {
+    match fgetxattr(fd.as_fd(), name, &mut [0u8; 0][..]) {
+        Ok(_) | Err(Errno::NODATA) => Ok(true),
+        Err(Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}

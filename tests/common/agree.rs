@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What scan says that unpack refuses, held against what unpack refuses. Every layer that the
-//! runner applies comes through here, so the tables of all tests are the tables of this one.
+//! What scan says that unpack refuses, held against what unpack refuses, and an audit of what unpack has
+//! left, which must be clean. Every layer that the runner applies comes through here, so the tables of
+//! all tests are the tables of this one.
+
+use std::path::PathBuf;
 
 use ocilayer::{
-    Errno, Error, ErrorKind, Finding, FindingKind, Lowers, Mode, Options, Report, ScanObserver,
-    ScanReport, Source, scan,
+    AuditLayer, AuditObserver, AuditOptions, Damage, Devices, Errno, Error, ErrorKind, Finding,
+    FindingKind, Lowers, Mode, Options, Report, ScanObserver, ScanReport, SkipReason, Source,
+    audit, scan,
 };
 
 /// Keeps every finding.
@@ -79,4 +83,38 @@ pub fn check(blob: &[u8], options: &Options, below: Below, unpacked: &Result<Rep
             assert_eq!(finding.place.as_ref(), error.place(), "{error}");
         }
     }
+}
+
+/// Keeps what an audit finds.
+#[derive(Default)]
+struct Damages(Vec<String>);
+
+impl AuditObserver for Damages {
+    fn damage(&mut self, damage: &Damage) -> Result<(), Errno> {
+        self.0.push(format!("{damage:?}"));
+        Ok(())
+    }
+}
+
+/// An audit of layers, bottom first, that were unpacked with these options.
+#[track_caller]
+pub fn audited(layers: &[(&Vec<u8>, PathBuf)], options: &Options, reports: &[Report]) {
+    let skipped = |reason| reports.iter().any(|report| report.skipped.count(reason) > 0);
+    if skipped(SkipReason::XattrNotPermitted) {
+        // An audit by root cannot know what somebody else was not allowed.
+        return;
+    }
+    let devices = if skipped(SkipReason::Device) { Devices::Skip } else { options.devices };
+    let audit_options = AuditOptions::default()
+        .userxattr(options.mode == Mode::OverlayUserxattr)
+        .owners(options.owners.clone())
+        .devices(devices)
+        .limits(options.limits);
+    let layers = layers
+        .iter()
+        .map(|(blob, root)| AuditLayer::new(Source::memory(blob.as_slice()), root.clone()));
+    let mut damages = Damages::default();
+    let report = audit(layers.collect(), &audit_options, &mut damages);
+    let report = report.unwrap_or_else(|error| panic!("audit failed: {error}"));
+    assert!(report.is_clean(), "audit: {:#?}", damages.0);
 }

@@ -231,7 +231,16 @@ pub fn apply_with(
     setting: Setting,
     adjust: &(dyn Fn(&mut Options) + std::marker::Sync),
 ) -> Outcome {
-    apply_blobs(stack, setting, adjust, &|_, archive| archive)
+    let outcome = apply_blobs(stack, setting, adjust, &|_, archive| archive);
+    let way = setting.way;
+    if outcome.failure.is_none() && way.overlay() && !way.blind() {
+        let roots = (0..).map(|layer| outcome.scene.root(layer));
+        let layers: Vec<_> = outcome.blobs.iter().zip(roots).collect();
+        let mut options = Options::default().mode(way.mode());
+        adjust(&mut options);
+        agree::audited(&layers, &options, &outcome.reports);
+    }
+    outcome
 }
 
 /// `compress` makes of a layer's number and its archive the blob that is unpacked.

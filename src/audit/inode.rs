@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a layer says of an inode, as unpack would have left it: hardlinks are several names of one.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use sha2::{Digest, Sha256};
+
+use crate::layer::xattrs::{self, ACCESS_ACL, CAPABILITY};
+use crate::layer::{self, LayerError};
+use crate::options::Owners;
+use crate::tar::{Entry, Kind, Time};
+
+/// One inode of the layer.
+pub(super) struct Inode {
+    /// `Hardlink` stands for what a lower layer has: nothing is known of it but that its names are one.
+    pub(super) kind: Kind,
+    pub(super) mode: u32,
+    /// None: whoever unpacked.
+    pub(super) owner: Option<(u32, u32)>,
+    pub(super) mtime: Time,
+    pub(super) size: u64,
+    /// Target of a symlink.
+    pub(super) link: Box<[u8]>,
+    pub(super) device: (u32, u32),
+    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Of a file.
+    pub(super) content: RefCell<Content>,
+    /// Device and inode of its first name that was looked at.
+    pub(super) on_disk: Cell<Option<(u64, u64)>>,
+}
+
+/// How the content in the layer compares with the file that has the entry's name now. That need not be
+/// the inode's own any more: a later entry of the layer may have replaced it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Not read yet, or no file.
+    Unknown,
+    /// As in the file at this path.
+    At(Box<[u8]>),
+    /// Not as in the file at this path, but this is its digest; none of a sparse file.
+    NotAt(Box<[u8]>, Option<[u8; 32]>),
+}
+
+impl Inode {
+    /// As unpack with these owners leaves what the entry describes.
+    pub(super) fn of(entry: &Entry, owners: &Owners) -> Result<Rc<Inode>, LayerError> {
+        let owner = layer::owner(owners, (entry.uid, entry.gid))?;
+        let mut kept = Vec::new();
+        for (name, value) in &entry.xattrs {
+            if xattrs::refusal(name, entry.kind).is_some() {
+                continue;
+            }
+            let value = xattrs::on_disk(name, value, owners)?.into_owned();
+            let value = match &name[..] {
+                ACCESS_ACL => access_acl(value, entry.mode),
+                CAPABILITY => Some(capability(value)),
+                _ => Some(value),
+            };
+            kept.extend(value.map(|value| (name.clone(), value)));
+        }
+        Ok(Rc::new(Inode {
+            kind: entry.kind,
+            mode: entry.mode,
+            owner,
+            mtime: entry.mtime,
+            size: entry.size,
+            link: entry.link.as_slice().into(),
+            device: entry.device,
+            xattrs: kept,
+            content: RefCell::new(Content::Unknown),
+            on_disk: Cell::default(),
+        }))
+    }
+
+    /// Of a lower layer, copied up for a hardlink to it.
+    pub(super) fn of_lower() -> Rc<Inode> {
+        let nothing = Entry { kind: Kind::Hardlink, ..Entry::default() };
+        Inode::of(&nothing, &Owners::Ignore).expect("nothing is refused in it")
+    }
+}
+
+/// What chmod(2) to `mode` leaves of an ACL (acl(5)): the owner's, the others' and the mask's
+/// permissions are the mode's. None where there is then no more in it than in the mode, which the kernel
+/// does not keep, or where it was no ACL.
+fn access_acl(mut value: Vec<u8>, mode: u32) -> Option<Vec<u8>> {
+    const VERSION: [u8; 4] = [2, 0, 0, 0];
+    const USER_OBJ: u16 = 1;
+    const GROUP_OBJ: u16 = 4;
+    const MASK: u16 = 16;
+    const OTHER: u16 = 32;
+    let entries = value.strip_prefix(&VERSION)?;
+    let tags = entries.chunks_exact(8).map(|entry| u16::from_le_bytes([entry[0], entry[1]]));
+    let masked = tags.clone().any(|tag| tag == MASK);
+    if tags.clone().all(|tag| matches!(tag, USER_OBJ | GROUP_OBJ | OTHER)) {
+        return None;
+    }
+    for entry in value[VERSION.len()..].chunks_exact_mut(8) {
+        let bits = match u16::from_le_bytes([entry[0], entry[1]]) {
+            USER_OBJ => mode >> 6,
+            GROUP_OBJ if !masked => mode >> 3,
+            MASK => mode >> 3,
+            OTHER => mode,
+            _ => continue,
+        };
+        entry[2..4].copy_from_slice(&((bits & 7) as u16).to_le_bytes());
+    }
+    Some(value)
+}
+
+/// A root of 0 is how revision 2 says it, and the kernel gives that back (capabilities(7)).
+pub(super) fn capability(mut value: Vec<u8>) -> Vec<u8> {
+    const REVISION: usize = 3;
+    const ROOT: usize = 20;
+    if value.len() == ROOT + 4 && value[REVISION] == 3 && value[ROOT..] == [0; 4] {
+        value.truncate(ROOT);
+        value[REVISION] = 2;
+    }
+    value
+}
+
+/// Content on its way past: compared with a file for as long as that is the same, and hashed from there
+/// on.
+#[derive(Default)]
+pub(super) struct Hashing(Option<Sha256>);
+
+impl Hashing {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.0.get_or_insert_default().update(bytes);
+    }
+
+    pub(super) fn finish(self) -> [u8; 32] {
+        self.0.unwrap_or_default().finalize().into()
+    }
+}
