@@ -81,7 +81,7 @@ impl Default for Limits {
 #[non_exhaustive]
 pub enum LimitExceeded {
     /// More entries than [`Limits::entries`](field@Limits::entries), which is the number.
-    #[error("entry {0} is one too many, the limit entries is {0}")]
+    #[error("more than {0} entries, the limit entries is {0}")]
     Entries(u64),
     /// More bytes in the archive, or in all its files with their holes, than
     /// [`Limits::bytes`](field@Limits::bytes).

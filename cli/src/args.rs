@@ -122,6 +122,10 @@ pub struct Unpack {
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     pub sync: Sync,
 
+    /// Takes LAYER for a layer, though it looks like an image.
+    #[arg(long = "layer")]
+    pub as_layer: bool,
+
     #[command(flatten)]
     pub ownership: Ownership,
 

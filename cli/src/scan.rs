@@ -14,6 +14,10 @@ use crate::summary::{entries, quoted};
 use crate::unpack::{self, Refusal};
 use crate::{Exit, args, complain, output_failed, signals};
 
+/// Its blobs are read where they are.
+const COMPRESSED_IMAGE: &str =
+    "a compressed archive of an image: decompress it first, or say --layer if it is a layer";
+
 pub fn run(arguments: &args::Scan) -> Exit {
     let options = match meaning(arguments) {
         Ok(options) => options,
@@ -65,6 +69,11 @@ impl Scans<'_> {
             false => image::open(Path::new(layer)),
         };
         match opened {
+            Ok(None)
+                if !arguments.layer && image::is_compressed(Path::new(layer)).unwrap_or(false) =>
+            {
+                self.fail(&shown, COMPRESSED_IMAGE, Value::Null)
+            }
             Ok(None) => self.layer(&shown, Source::path(layer), self.options.clone()),
             Ok(Some(store)) => match image::read(&store) {
                 Ok(contents) => self.image(&shown, &store, &contents),

@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, stdin};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use ocilayer::image;
 use ocilayer::{
     Cause, Devices, Error, ErrorKind, Expect, IdRange, Limits, Lowers, Mode, Options, OptionsError,
     Owners, Report, Source, Sync,
@@ -32,6 +33,8 @@ pub enum Refusal {
     XattrBytes(u64),
     #[error("LAYER is standard input, but that is a terminal")]
     TerminalInput,
+    #[error("{}: an image and not a layer: unpack its layers one by one, bottom first, as `ocilayer scan` lists them, or say --layer if it is one", .0.display())]
+    Image(PathBuf),
     #[error("standard input: {0}")]
     Input(io::Error),
     #[error(
@@ -57,6 +60,7 @@ pub fn run(arguments: &args::Unpack) -> Exit {
 
 fn begin(arguments: &args::Unpack) -> Result<ocilayer::Result<Report>, Refusal> {
     let mut options = meaning(arguments)?;
+    refuse_image(arguments)?;
     let source = source(&arguments.layer)?;
     options.cancel = Some(signals::cancel_on_interrupt().map_err(Refusal::Signals)?);
     let mut display = Display::new(arguments.quiet, arguments.verbose);
@@ -66,6 +70,18 @@ fn begin(arguments: &args::Unpack) -> Result<ocilayer::Result<Report>, Refusal> 
         Ok(report) if is_nothing(arguments, &report) => Err(Refusal::EmptyInput),
         outcome => Ok(outcome),
     }
+}
+
+/// An image's archive is a good layer to look at: its blobs would become the root's files. What cannot be
+/// opened or is no regular file is the library's to tell of.
+fn refuse_image(arguments: &args::Unpack) -> Result<(), Refusal> {
+    let path = Path::new(&arguments.layer);
+    if arguments.as_layer || arguments.layer == "-" || !path.is_file() {
+        return Ok(());
+    }
+    let is_image =
+        matches!(image::open(path), Ok(Some(_))) || matches!(image::is_compressed(path), Ok(true));
+    if is_image { Err(Refusal::Image(path.to_owned())) } else { Ok(()) }
 }
 
 /// A stream without one byte, which nobody expected to be one.
@@ -209,7 +225,7 @@ fn fail(arguments: &args::Unpack, error: &Error) -> Exit {
     match error.kind() {
         // Which entry it was is chance.
         ErrorKind::Cancelled => complain(format_args!("cancelled{consequence}")),
-        _ => complain(format_args!("{error}{consequence}")),
+        _ => complain(format_args!("{error}{}{consequence}", raising(error))),
     }
     if is_usage(error) { Exit::Usage } else { Exit::Failed }
 }
@@ -230,6 +246,16 @@ pub fn facts(error: &Error) -> serde_json::Value {
         "path": place.map(|place| String::from_utf8_lossy(&place.path)),
         "offset": place.map(|place| place.offset),
     })
+}
+
+/// The option for a limit that was exceeded.
+fn raising(error: &Error) -> String {
+    let Cause::Limit(limit) = error.cause() else { return String::new() };
+    let option = match limit.name() {
+        "zstd_window_log" => "zstd-window".to_owned(),
+        name => name.replace('_', "-"),
+    };
+    format!("; --max-{option} raises it")
 }
 
 /// What the next command should know about the root.

@@ -52,6 +52,16 @@ pub fn open(path: &Path) -> Result<Option<Store>> {
     Store::open(path)
 }
 
+/// Whether `path` is a compressed file with an image's archive in it, which is read in place and so has to
+/// be decompressed first. Told by the names of its first entries: false says little.
+///
+/// # Errors
+///
+/// The file could not be read.
+pub fn is_compressed(path: &Path) -> Result<bool> {
+    store::is_compressed_image(path)
+}
+
 /// What the image's index leads to.
 ///
 /// # Errors

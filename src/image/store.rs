@@ -6,11 +6,13 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::{ImageError, JSON_MAX, Result};
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Algorithm, Digest, Hasher};
 use crate::limits::Limits;
-use crate::pipeline::Source;
+use crate::options::ReadTo;
+use crate::pipeline::{Decoder, Source};
 use crate::tar::{Event, Kind, Parser};
 
 /// Of a tar archive.
@@ -22,6 +24,9 @@ const MEMBERS_MAX: usize = 100_000;
 
 /// The two files that make an image layout.
 const LAYOUT: [&str; 2] = ["oci-layout", "index.json"];
+
+/// What `docker save` wrote before it wrote an image layout, and others write to this day.
+const DOCKER: &str = "manifest.json";
 
 /// The files of one image.
 #[derive(Debug)]
@@ -118,11 +123,11 @@ impl Store {
 
 /// The files of an image's archive by name; none if this is no such archive, but a layer.
 ///
-/// An image's archive holds what an image layout has, as plain files and directories, and nothing
-/// else. So a layer is known by its first entry, as a rule.
+/// An image's archive has an image layout, or docker's manifest, among plain files that lie not deep.
+/// So a layer is known by its first entries, as a rule.
 fn members(file: &File) -> io::Result<Option<HashMap<String, Member>>> {
     let mut parser = Parser::new(&Limits { bytes: u64::MAX, ..Limits::default() });
-    let mut members = HashMap::new();
+    let (mut members, mut links) = (HashMap::new(), Vec::new());
     let (length, mut position) = (file.metadata()?.len(), 0);
     while let Some(block) = block_at(file, position)? {
         position += BLOCK as u64;
@@ -140,7 +145,7 @@ fn members(file: &File) -> io::Result<Option<HashMap<String, Member>>> {
                 Event::Entry => {
                     let entry = parser.entry();
                     let plain = entry.sparse.is_none() && entry.mode & 0o7000 == 0;
-                    let Some(name) = layout_name(&entry.name) else { return Ok(None) };
+                    let Some(name) = member_name(&entry.name) else { return Ok(None) };
                     match entry.kind {
                         Kind::File if plain && members.len() < MEMBERS_MAX => {
                             // A header ends with its block, so the data starts at the next.
@@ -155,7 +160,9 @@ fn members(file: &File) -> io::Result<Option<HashMap<String, Member>>> {
                         }
                         Kind::Directory => {}
                         // Old archives of docker share a layer by a symlink.
-                        Kind::Symlink => {}
+                        Kind::Symlink if links.len() < MEMBERS_MAX => {
+                            links.push((name, entry.link.clone()));
+                        }
                         _ => return Ok(None),
                     }
                 }
@@ -165,9 +172,87 @@ fn members(file: &File) -> io::Result<Option<HashMap<String, Member>>> {
             break;
         }
     }
-    let has = |name: &str| members.contains_key(name);
-    let image = LAYOUT.iter().all(|name| has(name)) || has("manifest.json");
-    Ok(image.then_some(members))
+    let layout = LAYOUT.iter().all(|name| members.contains_key(*name));
+    if !layout && !is_dockers(file, members.get(DOCKER))? {
+        return Ok(None);
+    }
+    for (name, target) in links {
+        if let Some(member) = linked(&name, &target).and_then(|target| members.get(&target)) {
+            members.insert(name, *member);
+        }
+    }
+    Ok(Some(members))
+}
+
+/// Whether this is what `docker save` calls a manifest: a list of images with their layers. Any file
+/// system may have a file of that name.
+fn is_dockers(file: &File, manifest: Option<&Member>) -> io::Result<bool> {
+    let Some(Member { offset, size }) = manifest.filter(|member| member.size <= JSON_MAX) else {
+        return Ok(false);
+    };
+    let mut bytes = vec![0; *size as usize];
+    file.read_exact_at(&mut bytes, *offset)?;
+    let json = serde_json::from_slice::<serde_json::Value>(&bytes);
+    let images = json.as_ref().ok().and_then(serde_json::Value::as_array);
+    Ok(images.is_some_and(|images| images.iter().all(|image| image["Layers"].is_array())))
+}
+
+/// The file that a symlink in the archive leads to, which must be in it: `../OTHER/layer.tar`.
+fn linked(name: &str, target: &[u8]) -> Option<String> {
+    let target = std::str::from_utf8(target).ok()?;
+    let mut path: Vec<&str> = name.split('/').collect();
+    path.pop();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(path.pop()?),
+            part => path.push(part),
+        }
+    }
+    Some(path.join("/"))
+}
+
+/// Whether a compressed file is an image's archive, by what its first entries are called.
+pub(super) fn is_compressed_image(path: &Path) -> Result<bool> {
+    /// Of the archive.
+    const LOOKED_AT: usize = 1 << 20;
+    let failed = |error| ImageError::Io(path.display().to_string(), error);
+    let mut magic = [0; 4];
+    let read = File::open(path).and_then(|file| file.read_at(&mut magic, 0)).map_err(failed)?;
+    if !is_compressed(&magic[..read]) {
+        return Ok(false);
+    }
+    let Ok((input, _)) = Source::path(path).open(None, ReadTo::EndOfArchive) else {
+        return Ok(false);
+    };
+    let window = Limits::default().zstd_window_log;
+    let mut decoder = Decoder::new(input, None, Algorithm::Sha256, window, Arc::default());
+    let mut bytes = vec![0; LOOKED_AT];
+    let Ok(filled) = decoder.fill(&mut bytes) else { return Ok(false) };
+    let mut parser = Parser::new(&Limits { bytes: u64::MAX, ..Limits::default() });
+    let (mut rest, mut strong) = (&bytes[..filled], false);
+    while let Ok((used, event)) = parser.step(rest) {
+        rest = &rest[used..];
+        match event {
+            Event::More | Event::End => break,
+            Event::Entry => match layout_name(&parser.entry().name) {
+                Some(name) => strong |= is_strong(&name),
+                None => return Ok(false),
+            },
+            Event::Data { .. } | Event::EntryEnd | Event::Global => {}
+        }
+    }
+    Ok(strong)
+}
+
+fn is_compressed(magic: &[u8]) -> bool {
+    magic.starts_with(&[0x1f, 0x8b]) || magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
+}
+
+/// A name that only images have.
+fn is_strong(name: &str) -> bool {
+    let hash = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    name == LAYOUT[0] || name.split(['/', ':', '.']).any(hash) && !name.starts_with('/')
 }
 
 /// Where the next header is.
@@ -199,16 +284,25 @@ fn block_at(file: &File, offset: u64) -> io::Result<Option<[u8; BLOCK]>> {
     }
 }
 
-/// A name that an image's archive may have, without `./`; none for any other.
-fn layout_name(name: &[u8]) -> Option<String> {
+/// A name as it is compared, without `./`; none for one that lies deeper than any in an image, or that
+/// is no text.
+fn member_name(name: &[u8]) -> Option<String> {
+    /// `blobs/sha256/HEX`.
+    const DEEPEST: usize = 3;
     let name = std::str::from_utf8(name).ok()?;
-    let name = name.trim_start_matches("./").trim_end_matches('/');
+    let name = name.trim_start_matches("./").trim_matches('/');
+    (name.split('/').count() <= DEEPEST).then(|| name.to_owned())
+}
+
+/// The same of a name that the programs which write images use; none for any other.
+fn layout_name(name: &[u8]) -> Option<String> {
+    let name = member_name(name)?;
     let top = name.split('/').next().unwrap_or_default();
     let hash = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let known = matches!(top, "" | "." | "blobs" | "manifest.json" | "repositories")
+    let known = matches!(top, "" | "." | "blobs" | "repositories" | "config.json" | DOCKER)
         || LAYOUT.contains(&top)
-        || hash(top.split('.').next().unwrap_or_default());
-    known.then(|| name.to_owned())
+        || top.split([':', '.']).any(hash);
+    known.then_some(name)
 }
 
 /// The digest of `bytes`, by the algorithm of the expected one.

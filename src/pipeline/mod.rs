@@ -48,7 +48,6 @@ use queue::{Failure, Queue};
 
 pub(crate) use chunk::{Chunk, ChunkSlice};
 pub(crate) use counters::{Amounts, Counters, Summary};
-#[cfg(feature = "stages")]
 pub(crate) use decompress::Decoder;
 pub use decompress::DecompressError;
 pub(crate) use error::PipelineError;

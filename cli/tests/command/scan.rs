@@ -2,6 +2,7 @@
 //! `ocilayer scan` as a user runs it.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -273,12 +274,100 @@ fn an_archive_that_docker_saved_is_an_image() {
     assert_eq!((ran.code, count("report"), count("error")), (Some(1), 2, 0), "{ran:?}");
     assert!(!ran.stdout.contains("\"kind\":\"digest\""), "{ran:?}");
 
-    // A name that is no image's makes it a layer.
+    // A file that is no image's makes it no layer, as another manifest does.
     image.0.push(("etc/passwd".into(), Vec::new()));
     fs::write(place.path().join("saved.tar"), image.archive()).unwrap();
     let ran = ocilayer(place.path(), &["scan", "--json", "saved.tar"], b"");
-    assert_eq!((ran.code, lines(&ran).len()), (Some(0), 1), "{ran:?}");
-    assert_eq!(lines(&ran)[0]["report"]["entries"]["total"], 5, "{ran:?}");
+    let count = |field: &str| lines(&ran).iter().filter(|line| !line[field].is_null()).count();
+    assert_eq!((ran.code, count("report"), count("error")), (Some(1), 2, 0), "{ran:?}");
+    for manifest in ["{}", "[{}]", "no JSON", "[{\"Layers\": 5}]"] {
+        image.0[3].1 = manifest.into();
+        fs::write(place.path().join("saved.tar"), image.archive()).unwrap();
+        let ran = ocilayer(place.path(), &["scan", "--json", "saved.tar"], b"");
+        assert_eq!((ran.code, lines(&ran).len()), (Some(0), 1), "{ran:?}");
+        assert_eq!(lines(&ran)[0]["report"]["entries"]["total"], 5, "{ran:?}");
+    }
+}
+
+/// What crane, jib and kaniko call their files, and how old ones of docker share a layer.
+#[test]
+fn archives_of_other_programs_are_images_too() {
+    let layers = [small_layer(), climbing()];
+    let config = |digests: &[String]| json!({ "rootfs": { "diff_ids": digests } }).to_string();
+    let digests: Vec<String> = layers.iter().map(|layer| Image::default().blob(layer)).collect();
+    let hex = |digest: &str| digest.trim_start_matches("sha256:").to_owned();
+    for (config_name, suffix) in
+        [(digests[0].clone(), ".tar.gz"), ("config.json".to_owned(), ".tar.gz")]
+    {
+        let names: Vec<String> = digests.iter().map(|digest| hex(digest) + suffix).collect();
+        let manifest = json!([{ "Config": config_name, "RepoTags": null, "Layers": names }]);
+        let mut image = Image(vec![(config_name, config(&digests).into())]);
+        for (name, layer) in names.iter().zip(&layers) {
+            image.0.push((name.clone(), gzip(layer)));
+        }
+        image.0.push(("manifest.json".into(), manifest.to_string().into()));
+        let place = place(&[("image.tar", &image.archive())]);
+        let ran = ocilayer(place.path(), &["scan", "--json", "image.tar"], b"");
+        let count = |field: &str| lines(&ran).iter().filter(|line| !line[field].is_null()).count();
+        assert_eq!((ran.code, count("report"), count("error")), (Some(1), 2, 0), "{ran:?}");
+        assert!(!ran.stdout.contains("\"kind\":\"digest\""), "{ran:?}");
+    }
+}
+
+#[test]
+fn layers_that_docker_saved_as_symlinks_are_found() {
+    let layer = small_layer();
+    let names = ["a", "b"].map(|letter| format!("{}/layer.tar", letter.repeat(64)));
+    let manifest = json!([{ "Config": "config.json", "Layers": names }]).to_string();
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut file = |name: &str, bytes: &[u8]| {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        archive.append_data(&mut header, name, bytes).unwrap();
+    };
+    file(&names[0], &layer);
+    file("manifest.json", manifest.as_bytes());
+    for (name, target) in [(&names[1], format!("../{}", names[0])), (&names[1], "../..".into())] {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        archive.append_link(&mut header, name, target).unwrap();
+    }
+    let place = place(&[("saved.tar", &archive.into_inner().unwrap())]);
+    let ran = ocilayer(place.path(), &["scan", "--json", "saved.tar"], b"");
+    let count = |field: &str| lines(&ran).iter().filter(|line| !line[field].is_null()).count();
+    assert_eq!((count("report"), count("error")), (2, 0), "{ran:?}");
+}
+
+#[test]
+fn image_is_not_taken_for_a_layer() {
+    let (image, _) = image();
+    let archive = image.archive();
+    let files = [("image.tar", &archive), ("image.tar.gz", &gzip(&archive))];
+    let place = place(&files.map(|(name, bytes)| (name, &bytes[..])));
+    fs::create_dir(place.path().join("root")).unwrap();
+    for (name, _) in files {
+        let ran = ocilayer(place.path(), &["unpack", name, "root"], b"");
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
+        assert!(ran.stderr.contains("an image and not a layer"), "{ran:?}");
+        assert_eq!(fs::read_dir(place.path().join("root")).unwrap().count(), 0);
+    }
+    let ran = ocilayer(place.path(), &["scan", "image.tar.gz"], b"");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("a compressed archive of an image"), "{ran:?}");
+    for name in ["image.tar", "image.tar.gz"] {
+        let ran = ocilayer(place.path(), &["scan", "--layer", name], b"");
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let owners = ["unpack", "--layer", "--owners", "ignore", name, "root"];
+        assert_eq!(ocilayer(place.path(), &owners, b"").code, Some(0));
+    }
+    assert!(place.path().join("root/blobs").is_dir());
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn failures_are_status_1() {
         ("root is missing", &["layer.tar", "missing"], "missing: No such file"),
         ("root is a file", &["layer.tar", "layer.tar"], "layer.tar: Not a directory"),
         ("too many entries", &["--max-entries", "2", "layer.tar", "root"], "more than 2 entries"),
-        ("too many bytes", &["--max-bytes", "1K", "layer.tar", "root"], "more than 1024"),
+        ("too many bytes", &["--max-bytes", "1K", "layer.tar", "root"], "bytes is 1024"),
         (
             "lower is missing",
             &["--mode", "overlay", "--lower", "nowhere", "layer.tar", "root"],
@@ -214,7 +214,7 @@ fn memory_is_limited_as_it_is_asked_for() {
     let ran = unpack(&place, &["--max-memory", "16K", "--json"]);
     let answer = json(&ran);
     assert_eq!((ran.code, &answer["error"]["kind"]), (Some(1), &"limit".into()), "{ran:?}");
-    assert!(ran.stderr.contains("more than 16384 bytes of memory"), "{ran:?}");
+    assert!(ran.stderr.contains("the limit memory is 16384"), "{ran:?}");
     assert_eq!(unpack(&place, &["--max-memory", "1M"]).code, Some(0));
     assert_eq!(unpack(&place, &["--max-memory", "some"]).code, Some(2));
 }
@@ -446,4 +446,32 @@ fn finish(mut stdin: impl Write, child: &mut Child) -> ExitStatus {
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
+}
+
+#[test]
+fn empty_standard_input_is_no_layer_unless_its_digest_says_so() {
+    let place = place(b"");
+    let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let ran = ocilayer(place.path(), &["unpack", "-", "root"], b"");
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:?}");
+    assert!(ran.stderr.contains("standard input is empty"), "{ran:?}");
+    for option in ["--digest", "--diff-id"] {
+        let ran = ocilayer(place.path(), &["unpack", option, empty, "-", "root"], b"");
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+    }
+    let ran = ocilayer(place.path(), &["scan", "-"], b"");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("standard input is empty"), "{ran:?}");
+    // A file of no bytes was there before anybody asked.
+    assert_eq!(unpack(&place, &[]).code, Some(0));
+}
+
+#[test]
+fn exceeded_limit_is_named() {
+    let place = place(&small_layer());
+    let ran = unpack(&place, &["--max-entries", "2"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("the limit entries is 2; --max-entries raises it"), "{ran:?}");
+    let ran = unpack(&place, &["--max-bytes", "1K"]);
+    assert!(ran.stderr.contains("the limit bytes is 1024; --max-bytes raises it"), "{ran:?}");
 }
