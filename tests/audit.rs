@@ -525,6 +525,12 @@ fn hardlinks_are_compared_with_what_their_inode_was_given() {
     assert_clean(&[vec![file("c", "1"), link("h", "c"), link("i", "h"), file("h", "3")]]);
     assert_clean(&[vec![file("c", "1"), link("h", "c"), archive::dir("c"), file("c/x", "")]]);
     assert_clean(&[layer("old=1"), vec![link("h", "old"), file("old", "2"), link("i", "h")]]);
+    // A link to a lower symlink leads where that does.
+    assert_clean(&[layer("b->../../../c"), layer("a=>b a/a")]);
+    // A symlink that a layer between hides leads nowhere.
+    assert_clean(&[layer("b/a->a"), layer(".wh..wh..opq"), layer("b/a/a")]);
+    // What was copied up for a link makes way for a directory.
+    assert_clean(&[layer("c=1"), layer("a/a=>c c/a/.wh..wh..opq")]);
     // One name's content is another's now: which of them it is told of does not matter.
     let stack = Stack::of(&["c=1 h=>c c=2"], false);
     rewrite(&stack.directory(0).join("h"), "3");

@@ -11,7 +11,7 @@ use rustix::fs::{FileType, Mode as Permissions, OFlags, openat, readlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::inode::{Content, Hashing, Inode};
-use super::stack::{Level, Stack, failed, split};
+use super::stack::{Below, Level, Stack, failed, split};
 use crate::error::{Cause, Error, Result};
 use crate::layer::{self, AUFS_LINKS, Action, Names, SkippedNames, joined};
 use crate::limits::{LimitExceeded, Limits};
@@ -97,6 +97,9 @@ impl Expected {
         let mut end = path.len();
         loop {
             let name = self.name(&path[..end]);
+            // What was copied up for a hardlink makes way for a directory.
+            let makes_way = |inode: &mut Rc<Inode>| inode.lower && end != path.len();
+            name.described.take_if(makes_way);
             if name.claimed && end != path.len() {
                 return;
             }
@@ -144,10 +147,10 @@ impl Expected {
         }
     }
 
-    /// What has this name so far, or has it now from a lower layer.
-    fn inode_at(&mut self, path: &[u8]) -> Rc<Inode> {
+    /// What has this name so far, which is claimed.
+    fn inode_at(&mut self, path: &[u8]) -> Option<Rc<Inode>> {
         self.claim(path);
-        self.name(path).described.get_or_insert_with(Inode::of_lower).clone()
+        self.name(path).described.clone()
     }
 
     /// The layer was read: what only its hardlinks lead to has gone.
@@ -333,7 +336,14 @@ impl Reading<'_, '_> {
                 let path = self.place(parent, name.as_bytes())?;
                 let target = self.place(target_parent, target.as_bytes())?;
                 // A target in a lower layer is copied up, and has its name here, too.
-                let inode = self.expected.inode_at(&target);
+                let inode = match self.expected.inode_at(&target) {
+                    Some(inode) => inode,
+                    None => {
+                        let inode = Inode::of_lower(self.symlink(&target)?);
+                        self.expected.name(&target).described = Some(inode.clone());
+                        inode
+                    }
+                };
                 self.expected.describe(&path, inode);
             }
             Action::Whiteout { parent, name } => {
@@ -421,6 +431,10 @@ impl Reading<'_, '_> {
         for level in (0..self.level).rev() {
             let Some(stat) = self.stack.stat(level, path)? else { continue };
             if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+                return Ok(None);
+            }
+            // A layer above may hide it with a directory that it lies in.
+            if self.stack.below_root(self.level, path)? != Below::Other {
                 return Ok(None);
             }
             let (parent, name) = split(path);

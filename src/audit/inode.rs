@@ -13,8 +13,10 @@ use crate::tar::{Entry, Kind, Time};
 
 /// One inode of the layer.
 pub(super) struct Inode {
-    /// `Hardlink` stands for what a lower layer has: nothing is known of it but that its names are one.
     pub(super) kind: Kind,
+    /// What a lower layer has: nothing is known of it but that its names are one, and where it leads if
+    /// it is a symlink.
+    pub(super) lower: bool,
     pub(super) mode: u32,
     /// None: whoever unpacked.
     pub(super) owner: Option<(u32, u32)>,
@@ -61,6 +63,7 @@ impl Inode {
         }
         Ok(Rc::new(Inode {
             kind: entry.kind,
+            lower: false,
             mode: entry.mode,
             owner,
             mtime: entry.mtime,
@@ -73,10 +76,21 @@ impl Inode {
         }))
     }
 
-    /// Of a lower layer, copied up for a hardlink to it.
-    pub(super) fn of_lower() -> Rc<Inode> {
-        let nothing = Entry { kind: Kind::Hardlink, ..Entry::default() };
-        Inode::of(&nothing, &Owners::Ignore).expect("nothing is refused in it")
+    /// Of a lower layer, copied up for a hardlink to it; with its target if that is a symlink.
+    pub(super) fn of_lower(link: Option<Vec<u8>>) -> Rc<Inode> {
+        Rc::new(Inode {
+            kind: if link.is_some() { Kind::Symlink } else { Kind::File },
+            lower: true,
+            mode: 0,
+            owner: None,
+            mtime: Time::default(),
+            size: 0,
+            link: link.unwrap_or_default().into(),
+            device: (0, 0),
+            xattrs: Vec::new(),
+            content: RefCell::new(Content::Unknown),
+            on_disk: Cell::default(),
+        })
     }
 }
 

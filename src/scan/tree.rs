@@ -210,7 +210,9 @@ impl Tree {
                 self.check_depth(dir)?;
                 match self.node(dir, name).map(|node| node.kind) {
                     // Only implied: it may be a symlink of a lower layer, which can be linked to.
-                    Some(NodeKind::Dir(child)) if self.may_be_symlink(dir, name, child) => {
+                    Some(NodeKind::Dir(child))
+                        if self.may_be_symlink(dir, name, child) || self.may_be_elsewhere(dir) =>
+                    {
                         return Ok(self.link_to_lower(dir, &[name.as_bytes()]));
                     }
                     Some(NodeKind::Dir(_)) => {
@@ -241,6 +243,21 @@ impl Tree {
     fn may_be_symlink(&self, dir: DirId, name: Component<'_>, child: DirId) -> bool {
         let described = self.node(dir, name).is_some_and(|node| node.described);
         self.lower == Lower::Unseen && !described && !self.dir(dir).bare && !self.dir(child).bare
+    }
+
+    /// Whether one of the directories that lead here may be a symlink: then its names are others, too,
+    /// and what the layer makes of those it makes of this one.
+    fn may_be_elsewhere(&self, dir: DirId) -> bool {
+        let mut at = dir;
+        while at != DirId::ROOT {
+            let Dir { parent, name, .. } = *self.dir(at);
+            let name = Component::new(self.text(name)).expect("it was one when it was added");
+            if self.may_be_symlink(parent, name, at) {
+                return true;
+            }
+            at = parent;
+        }
+        false
     }
 
     /// To what `names` lead to from a directory of the tree.
