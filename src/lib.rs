@@ -87,7 +87,7 @@ pub use unpack::{unpack, unpack_with};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing {
-    pub use crate::tar::{Entry, Event, ParseError, Parser, Segment};
+    pub use crate::tar::{ArchiveEnd, Entry, Event, Kind, ParseError, Parser, Segment};
 }
 
 /// The program in the README compiles.

@@ -564,6 +564,8 @@ fn acls_are_compared_as_the_mode_leaves_them() {
         \x04\0\x05\0\xff\xff\xff\xff\x10\0\x07\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff";
     let minimal = b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\
         \x04\0\x05\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff";
+    assert_clean(&[vec![archive::file("a").xattr("system.posix_acl_default", [2, 0, 0, 0])]]);
+    assert_clean(&[vec![archive::dir("d").xattr("system.posix_acl_default", [2, 0, 0, 0])]]);
     for acl in [&acl[..], minimal] {
         assert_clean(&[vec![archive::file("a").xattr("system.posix_acl_access", acl)]]);
         assert_clean(&[vec![archive::dir("d").xattr("system.posix_acl_access", acl)]]);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
-use crate::layer::xattrs::{self, ACCESS_ACL, CAPABILITY};
+use crate::layer::xattrs::{self, ACCESS_ACL, CAPABILITY, DEFAULT_ACL};
 use crate::layer::{self, LayerError};
 use crate::options::Owners;
 use crate::tar::{Entry, Kind, Time};
@@ -56,6 +56,10 @@ impl Inode {
             let value = xattrs::on_disk(name, value, owners)?.into_owned();
             let value = match &name[..] {
                 ACCESS_ACL => access_acl(value, entry.mode),
+                // One without entries, or that is none, is not kept.
+                DEFAULT_ACL => {
+                    (value.len() > 4 && value.starts_with(&ACL_VERSION)).then_some(value)
+                }
                 CAPABILITY => Some(capability(value)),
                 _ => Some(value),
             };
@@ -94,22 +98,24 @@ impl Inode {
     }
 }
 
+/// linux/posix_acl_xattr.h.
+const ACL_VERSION: [u8; 4] = [2, 0, 0, 0];
+
 /// What chmod(2) to `mode` leaves of an ACL (acl(5)): the owner's, the others' and the mask's
 /// permissions are the mode's. None where there is then no more in it than in the mode, which the kernel
 /// does not keep, or where it was no ACL.
 fn access_acl(mut value: Vec<u8>, mode: u32) -> Option<Vec<u8>> {
-    const VERSION: [u8; 4] = [2, 0, 0, 0];
     const USER_OBJ: u16 = 1;
     const GROUP_OBJ: u16 = 4;
     const MASK: u16 = 16;
     const OTHER: u16 = 32;
-    let entries = value.strip_prefix(&VERSION)?;
+    let entries = value.strip_prefix(&ACL_VERSION)?;
     let tags = entries.chunks_exact(8).map(|entry| u16::from_le_bytes([entry[0], entry[1]]));
     let masked = tags.clone().any(|tag| tag == MASK);
     if tags.clone().all(|tag| matches!(tag, USER_OBJ | GROUP_OBJ | OTHER)) {
         return None;
     }
-    for entry in value[VERSION.len()..].chunks_exact_mut(8) {
+    for entry in value[ACL_VERSION.len()..].chunks_exact_mut(8) {
         let bits = match u16::from_le_bytes([entry[0], entry[1]]) {
             USER_OBJ => mode >> 6,
             GROUP_OBJ if !masked => mode >> 3,
