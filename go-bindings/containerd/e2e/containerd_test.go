@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/tree"
 )
 
 // patience is how long a daemon may take to come up or to go, on a machine that is busy with other
@@ -225,11 +227,15 @@ func (m *machine) tryCtr(args ...string) (string, error) {
 }
 
 // snapshots reads the directories of the only image's layers, bottom first.
-func (m *machine) snapshots(t testing.TB) []tree {
+func (m *machine) snapshots(t testing.TB) []tree.Tree {
 	t.Helper()
-	var trees []tree
+	var trees []tree.Tree
 	for _, directory := range m.layerDirectories(t) {
-		trees = append(trees, readTree(t, directory))
+		read, err := tree.Read(directory)
+		if err != nil {
+			t.Fatal(err)
+		}
+		trees = append(trees, read)
 	}
 	return trees
 }

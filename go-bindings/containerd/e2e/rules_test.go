@@ -8,48 +8,50 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/tree"
 )
 
 // rule is a point of docs/layer-semantics.md on which containerd's own applier is wrong.
 type rule struct {
 	name   string
-	covers func(d difference, below under) bool
+	covers func(d tree.Difference, below under) bool
 }
 
 // under are the layers below the one that is compared, as either applier made them.
 type under struct {
-	stock, ours []tree
+	stock, ours []tree.Tree
 }
 
 var rules = []rule{
-	{"overlay's own xattrs are not taken from a layer", func(d difference, _ under) bool {
-		return strings.HasPrefix(d.property, "xattr user.overlay.") && d.ours == ""
+	{"overlay's own xattrs are not taken from a layer", func(d tree.Difference, _ under) bool {
+		return strings.HasPrefix(d.Property, "xattr user.overlay.") && d.Ours == ""
 	}},
-	{"no whiteout of what no parent has", func(d difference, below under) bool {
-		return d.property == "entry" && d.stock == "whiteout" && d.ours == "" && !has(below.stock, d.path)
+	{"no whiteout of what no parent has", func(d tree.Difference, below under) bool {
+		return d.Property == "entry" && d.Stock == "whiteout" && d.Ours == "" && !has(below.stock, d.Path)
 	}},
-	{"a directory that replaces another is opaque", func(d difference, below under) bool {
-		return d.property == "xattr trusted.overlay.opaque" && d.stock == "" && has(below.stock, d.path)
+	{"a directory that replaces another is opaque", func(d tree.Difference, below under) bool {
+		return d.Property == "xattr trusted.overlay.opaque" && d.Stock == "" && has(below.stock, d.Path)
 	}},
-	{"times before 1970 are exact", func(d difference, _ under) bool {
-		return d.property == "mtime" && strings.HasPrefix(d.ours, "-")
+	{"times before 1970 are exact", func(d tree.Difference, _ under) bool {
+		return d.Property == "mtime" && strings.HasPrefix(d.Ours, "-")
 	}},
-	{"a directory that no entry describes keeps its time", func(d difference, below under) bool {
-		return d.property == "mtime" && d.ours == nearest(below.ours, d.path)["mtime"]
+	{"a directory that no entry describes keeps its time", func(d tree.Difference, below under) bool {
+		return d.Property == "mtime" && d.Ours == nearest(below.ours, d.Path)["mtime"]
 	}},
-	{"a hard link's header is not the file's", func(d difference, _ under) bool {
-		return d.linked && (d.property == "mode" || d.property == "owner" || d.property == "mtime")
+	{"a hard link's header is not the file's", func(d tree.Difference, _ under) bool {
+		return d.Linked && (d.Property == "mode" || d.Property == "owner" || d.Property == "mtime")
 	}},
-	{"the entry ./ is for the root", func(d difference, _ under) bool {
-		return d.path == "."
+	{"the entry ./ is for the root", func(d tree.Difference, _ under) bool {
+		return d.Path == "."
 	}},
-	{"a parent that is a symlink below leads where it points", func(d difference, below under) bool {
-		link := filepath.Dir(d.path)
-		return d.property == "entry" && (isSymlink(below.stock, d.path) || isSymlink(below.stock, link) || isTarget(below.stock, d.path))
+	{"a parent that is a symlink below leads where it points", func(d tree.Difference, below under) bool {
+		link := filepath.Dir(d.Path)
+		return d.Property == "entry" && (isSymlink(below.stock, d.Path) || isSymlink(below.stock, link) || isTarget(below.stock, d.Path))
 	}},
 }
 
-func explain(d difference, below under) string {
+func explain(d tree.Difference, below under) string {
 	for _, rule := range rules {
 		if rule.covers(d, below) {
 			return rule.name
@@ -59,27 +61,27 @@ func explain(d difference, below under) string {
 }
 
 // nearest are the facts of a path in the topmost layer that has it.
-func nearest(below []tree, path string) map[string]string {
-	for _, tree := range slices.Backward(below) {
-		if tree[path] != nil {
-			return tree[path]
+func nearest(below []tree.Tree, path string) map[string]string {
+	for _, read := range slices.Backward(below) {
+		if read[path] != nil {
+			return read[path]
 		}
 	}
 	return nil
 }
 
-func has(below []tree, path string) bool {
-	for _, tree := range below {
-		if tree[path] != nil {
+func has(below []tree.Tree, path string) bool {
+	for _, read := range below {
+		if read[path] != nil {
 			return true
 		}
 	}
 	return false
 }
 
-func isSymlink(below []tree, path string) bool {
-	for _, tree := range below {
-		if tree[path]["target"] != "" {
+func isSymlink(below []tree.Tree, path string) bool {
+	for _, read := range below {
+		if read[path]["target"] != "" {
 			return true
 		}
 	}
@@ -87,9 +89,9 @@ func isSymlink(below []tree, path string) bool {
 }
 
 // isTarget says whether path is, or is in, a directory that a symlink below points to.
-func isTarget(below []tree, path string) bool {
-	for _, tree := range below {
-		for name, facts := range tree {
+func isTarget(below []tree.Tree, path string) bool {
+	for _, read := range below {
+		for name, facts := range read {
 			to := facts["target"]
 			if to != "" && !strings.HasPrefix(to, "/") {
 				to = filepath.Join(filepath.Dir(name), to)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/testneeds"
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/tree"
 )
 
 // way is one of the ways in which ocilayer gets into containerd.
@@ -74,7 +75,7 @@ func TestSnapshotsAreStocksExceptWhereStockIsWrong(t *testing.T) {
 }
 
 // unpack imports an image in this way and returns its snapshots.
-func (w way) unpack(t *testing.T, release release, archive string) []tree {
+func (w way) unpack(t *testing.T, release release, archive string) []tree.Tree {
 	s := setup{release: release, config: w.config}
 	if w.binary != nil {
 		s.binary = w.binary(release, t)
@@ -101,14 +102,14 @@ func (m *machine) importImage(t testing.TB, archive string, flags ...string) str
 
 // report compares the snapshots layer by layer, says what differs and by which rule, and fails for
 // what no rule explains. It returns how often each rule did.
-func report(t *testing.T, stock, ours []tree) map[string]int {
+func report(t *testing.T, stock, ours []tree.Tree) map[string]int {
 	t.Helper()
 	seen := map[string]int{}
 	if len(stock) != len(ours) {
 		t.Fatalf("stock has %d layers, ocilayer %d", len(stock), len(ours))
 	}
 	for layer := range stock {
-		found := compare(stock[layer], ours[layer])
+		found := tree.Compare(stock[layer], ours[layer])
 		counts := map[string]int{}
 		for _, difference := range found {
 			name := explain(difference, under{stock[:layer], ours[:layer]})

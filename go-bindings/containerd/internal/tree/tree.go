@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build e2e
-
-package e2e
+// Package tree reads directories and tells in what they differ.
+package tree
 
 import (
 	"crypto/sha256"
@@ -15,19 +14,17 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-// tree is a directory as facts: what stands at each path, each property under its name.
-type tree map[string]map[string]string
+// Tree is a directory as facts: what stands at each path, each property under its name.
+type Tree map[string]map[string]string
 
-// readTree reads a snapshot's directory, overlay's markers included. It follows no symlink and
-// expects that nobody writes.
-func readTree(t testing.TB, root string) tree {
-	t.Helper()
-	read := tree{}
+// Read reads a layer's directory, overlay's markers included. It follows no symlink and expects that
+// nobody writes.
+func Read(root string) (Tree, error) {
+	read := Tree{}
 	firstName := map[uint64]string{}
 	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
@@ -40,12 +37,9 @@ func readTree(t testing.TB, root string) tree {
 		read[name], err = facts(path, name, firstName)
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	// When the directory itself was made is nothing that an applier decides.
 	delete(read["."], "mtime")
-	return read
+	return read, err
 }
 
 func facts(path, name string, firstName map[uint64]string) (map[string]string, error) {
@@ -123,28 +117,29 @@ func readXattrs(path string, facts map[string]string) error {
 	return nil
 }
 
-// difference is one property in which two trees differ; an empty one is missing there.
-type difference struct {
-	path, property, stock, ours string
-	// linked says that the file has several names.
-	linked bool
+// Difference is one property in which two trees differ; an empty one is missing there.
+type Difference struct {
+	Path, Property, Stock, Ours string
+	// Linked says that the file has several names.
+	Linked bool
 }
 
-func (d difference) String() string {
-	return fmt.Sprintf("%s: %s: stock %q, ocilayer %q", d.path, d.property, d.stock, d.ours)
+func (d Difference) String() string {
+	return fmt.Sprintf("%s: %s: stock %q, ocilayer %q", d.Path, d.Property, d.Stock, d.Ours)
 }
 
-func compare(stock, ours tree) []difference {
-	var found []difference
+// Compare tells in what the tree that containerd's own applier made and ours differ.
+func Compare(stock, ours Tree) []Difference {
+	var found []Difference
 	for _, path := range union(stock, ours) {
 		a, b := stock[path], ours[path]
 		if a == nil || b == nil {
-			found = append(found, difference{path: path, property: "entry", stock: describe(a), ours: describe(b)})
+			found = append(found, Difference{Path: path, Property: "entry", Stock: describe(a), Ours: describe(b)})
 			continue
 		}
 		for _, property := range union(a, b) {
 			if a[property] != b[property] {
-				found = append(found, difference{path, property, a[property], b[property], a["links"] != "" && b["links"] != ""})
+				found = append(found, Difference{path, property, a[property], b[property], a["links"] != "" && b["links"] != ""})
 			}
 		}
 	}
