@@ -85,7 +85,7 @@ ASAN = $(call SANITIZED,address,asan)
 TSAN = $(call SANITIZED,thread,tsan) -Zbuild-std
 
 # Other tools that the tests compare with, or take layers from.
-TEST_PACKAGES := acl attr buildah debootstrap gzip libarchive-tools libcap2-bin skopeo tar umoci zstd
+TEST_PACKAGES := acl attr btrfs-progs buildah debootstrap e2fsprogs gzip libarchive-tools libcap2-bin skopeo tar umoci xfsprogs zstd
 
 ## demo: makes a Debian image of three layers, unpacks it in both modes, compares the trees; root
 .PHONY: demo

@@ -153,4 +153,11 @@ fn owners_that_a_user_namespace_lacks_are_explained() {
         .expect_err("no such id");
     let hint = "this user namespace has no such id: map or ignore the owners";
     assert!(error.to_string().ends_with(hint), "{error}");
+    let none = u32::MAX.to_le_bytes();
+    let entry = |tag: u16, id: [u8; 4]| [&tag.to_le_bytes()[..], &6u16.to_le_bytes(), &id].concat();
+    let ids = [(1, none), (2, 4711u32.to_le_bytes()), (4, none), (16, none), (32, none)];
+    let acl = [vec![2, 0, 0, 0], ids.into_iter().flat_map(|(tag, id)| entry(tag, id)).collect()];
+    let error = apply(&Scene::new(), &[file("f").xattr("system.posix_acl_access", acl.concat())])
+        .expect_err("no such id");
+    assert!(error.to_string().ends_with(hint), "{error}");
 }

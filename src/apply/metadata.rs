@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::attributes::{CREATE_BITS, Owner, open_special, set_mode, set_owner, times_of};
 use super::error::{ApplyError, Failing, JobCause};
 use super::job::Job;
-use super::privileges::{CAP_SETFCAP, CAP_SYS_ADMIN, Privileges};
+use super::privileges::Privileges;
 use super::xattr::{self, ACCESS_ACL, DEFAULT_ACL};
 use crate::escape::Escaped;
 use crate::layer::{self, LayerError};
@@ -115,22 +115,27 @@ impl Job<'_> {
                 Err(errno) if self.may_not_set(name, errno) => {
                     self.skip(entry, SkipReason::XattrNotPermitted, name);
                 }
-                result => {
-                    result.failing_with("setxattr", || Escaped(name).unquoted())?;
+                Err(errno) => {
+                    let error = ApplyError::about("setxattr", &Escaped(name).unquoted(), errno);
+                    let names_users = name == ACCESS_ACL || name == DEFAULT_ACL;
+                    return Err(match errno {
+                        Errno::INVAL if names_users && self.privileges().in_user_namespace() => {
+                            error.of_owner().into()
+                        }
+                        _ => error.into(),
+                    });
                 }
+                Ok(()) => {}
             }
         }
         Ok(())
     }
 
     /// Whether setting an xattr takes privileges over the first user namespace that this process does
-    /// not have: EPERM, and EINVAL of capabilities for a root who has no id here. Distributions sign
-    /// each file for IMA, and nobody but root can keep that.
+    /// not have: EPERM, and EINVAL of capabilities for a root who has no id here.
     pub(super) fn may_not_set(&mut self, name: &[u8], errno: Errno) -> bool {
-        let capability = name == xattr::CAPABILITY;
-        let refused = errno == Errno::PERM || (errno == Errno::INVAL && capability);
-        let needed = if capability { CAP_SETFCAP } else { CAP_SYS_ADMIN };
-        refused && name.starts_with(b"security.") && self.privileges().lacks(needed)
+        let refused = errno == Errno::PERM || (errno == Errno::INVAL && name == xattr::CAPABILITY);
+        refused && self.privileges().lack_for_xattr(name)
     }
 
     /// The same of an xattr that a lower layer has: what a file system made of its own accord, another

@@ -25,3 +25,4 @@ mod xattr;
 pub use error::ApplyError;
 pub(crate) use error::{JobCause, JobError};
 pub(crate) use job::{Counts, Job};
+pub(crate) use privileges::Privileges;

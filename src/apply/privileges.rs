@@ -1,27 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the kernel allows this process, looked at when it has refused something.
 
+use crate::layer::xattrs::CAPABILITY;
+
 /// capabilities(7).
-pub(super) const CAP_SYS_ADMIN: u32 = 21;
+const CAP_SYS_ADMIN: u32 = 21;
 pub(super) const CAP_MKNOD: u32 = 27;
-pub(super) const CAP_SETFCAP: u32 = 31;
+const CAP_SETFCAP: u32 = 31;
 
 /// Of this thread.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Privileges {
+pub(crate) struct Privileges {
     user_namespace: bool,
     effective: u64,
 }
 
 impl Privileges {
-    pub(super) fn of_process() -> Privileges {
+    pub(crate) fn of_process() -> Privileges {
         Privileges { user_namespace: in_user_namespace(), effective: effective() }
+    }
+
+    pub(super) fn in_user_namespace(self) -> bool {
+        self.user_namespace
     }
 
     /// Whether the first user namespace does not grant this one: then a refusal is no fault of the file
     /// system.
     pub(super) fn lacks(self, capability: u32) -> bool {
         self.user_namespace || self.effective & (1 << capability) == 0
+    }
+
+    /// Whether it takes more to set an xattr of this name: distributions sign each file for IMA, and
+    /// nobody but root can keep that.
+    pub(crate) fn lack_for_xattr(self, name: &[u8]) -> bool {
+        let needed = if name == CAPABILITY { CAP_SETFCAP } else { CAP_SYS_ADMIN };
+        name.starts_with(b"security.") && self.lacks(needed)
     }
 }
 

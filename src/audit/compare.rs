@@ -11,6 +11,7 @@ use super::expected::{COMPARED, Expected, read_at, regular_file};
 use super::inode::{Content, Hashing, Inode, capability};
 use super::sender::DamageSender;
 use super::stack::{Below, Level, Stack, failed, is_dir, split};
+use crate::apply::Privileges;
 use crate::error::Result;
 use crate::layer::joined;
 use crate::layer::xattrs::{CAPABILITY, may_be_a_layers};
@@ -24,6 +25,7 @@ pub(super) struct Comparison<'a, 't> {
     pub(super) level: Level,
     pub(super) expected: Expected,
     pub(super) damages: &'a mut DamageSender<'t>,
+    privileges: Privileges,
     /// Directories to look at: what is below them in which lower layers.
     todo: Vec<(Vec<u8>, Vec<Level>)>,
 }
@@ -35,7 +37,8 @@ impl<'a, 't> Comparison<'a, 't> {
         expected: Expected,
         damages: &'a mut DamageSender<'t>,
     ) -> Comparison<'a, 't> {
-        Comparison { stack, level, expected, damages, todo: Vec::new() }
+        let privileges = Privileges::of_process();
+        Comparison { stack, level, expected, damages, privileges, todo: Vec::new() }
     }
 
     pub(super) fn run(mut self) -> Result<()> {
@@ -290,8 +293,12 @@ impl<'a, 't> Comparison<'a, 't> {
             }
         }
         for (name, _) in want.xattrs.iter().filter(|(name, _)| !there.contains(name)) {
-            // What this file system has no place for, unpack has reported.
-            if xattr::is_supported(&file, name).map_err(|errno| failed("fgetxattr", path, errno))? {
+            // What this file system has no place for, and what this caller may not set, unpack has
+            // reported.
+            if !self.privileges.lack_for_xattr(name)
+                && xattr::is_supported(&file, name)
+                    .map_err(|errno| failed("fgetxattr", path, errno))?
+            {
                 differences.push(format!("no xattr {}", name.escape_ascii()));
             }
         }

@@ -99,11 +99,17 @@ impl AuditObserver for Damages {
 /// An audit of layers, bottom first, that were unpacked with these options.
 #[track_caller]
 pub fn audited(layers: &[(&Vec<u8>, PathBuf)], options: &Options, reports: &[Report]) {
-    let skipped = |reason| reports.iter().any(|report| report.skipped.count(reason) > 0);
-    if skipped(SkipReason::XattrNotPermitted) {
+    if reports.iter().any(|report| report.skipped.count(SkipReason::XattrNotPermitted) > 0) {
         // An audit by root cannot know what somebody else was not allowed.
         return;
     }
+    audited_by_the_same(layers, options, reports);
+}
+
+/// The same by whoever unpacked them.
+#[track_caller]
+pub fn audited_by_the_same(layers: &[(&Vec<u8>, PathBuf)], options: &Options, reports: &[Report]) {
+    let skipped = |reason| reports.iter().any(|report| report.skipped.count(reason) > 0);
     let devices = if skipped(SkipReason::Device) { Devices::Skip } else { options.devices };
     let audit_options = AuditOptions::default()
         .userxattr(options.mode == Mode::OverlayUserxattr)
