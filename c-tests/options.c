@@ -110,7 +110,7 @@ static void sizes(void) {
   newer.known.size = sizeof newer;
   expect(&newer, 0, "");
   newer.future = 1;
-  expect(&newer, -E2BIG, "208 bytes");
+  expect(&newer, -E2BIG, "216 bytes");
   memset(&huge, 0, sizeof huge);
   huge.size = sizeof huge;
   expect(&huge, -E2BIG, "8192 bytes");
@@ -131,6 +131,8 @@ static void meaningless(void) {
   REFUSED(devices, 2, "options.devices is 2");
   REFUSED(sync, 0xffffffffu, "options.sync is 4294967295");
   REFUSED(skip_blob_digest, 2, "options.skip_blob_digest is 2");
+  REFUSED(read_to, 2, "options.read_to is 2");
+  REFUSED(reserved, 1, "options.reserved is 1");
   REFUSED(threads, 0xffffffffu, "threads");
   REFUSED(lowers_count, 1, "options.lowers is NULL");
   REFUSED(lowers, none, "lower directories are for the overlay modes");

@@ -529,6 +529,8 @@ fn hardlinks_are_compared_with_what_their_inode_was_given() {
     assert_clean(&[layer("b->../../../c"), layer("a=>b a/a")]);
     // A symlink that a layer between hides leads nowhere.
     assert_clean(&[layer("b/a->a"), layer(".wh..wh..opq"), layer("b/a/a")]);
+    // What this layer puts in a symlink's place leads nowhere either.
+    assert_clean(&[layer("a->../a"), layer("a%1:3 a/.wh.a")]);
     // What was copied up for a link makes way for a directory.
     assert_clean(&[layer("c=1"), layer("a/a=>c c/a/.wh..wh..opq")]);
     // One name's content is another's now: which of them it is told of does not matter.

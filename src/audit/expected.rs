@@ -147,10 +147,9 @@ impl Expected {
         }
     }
 
-    /// What has this name so far, which is claimed.
-    fn inode_at(&mut self, path: &[u8]) -> Option<Rc<Inode>> {
-        self.claim(path);
-        self.name(path).described.clone()
+    /// What this layer has of this name so far.
+    fn inode_at(&self, path: &[u8]) -> Option<Rc<Inode>> {
+        self.names.get(path)?.described.clone()
     }
 
     /// The layer was read: what only its hardlinks lead to has gone.
@@ -335,15 +334,13 @@ impl Reading<'_, '_> {
                 self.skipped_names.forget(parent, name);
                 let path = self.place(parent, name.as_bytes())?;
                 let target = self.place(target_parent, target.as_bytes())?;
-                // A target in a lower layer is copied up, and has its name here, too.
                 let inode = match self.expected.inode_at(&target) {
                     Some(inode) => inode,
-                    None => {
-                        let inode = Inode::of_lower(self.symlink(&target)?);
-                        self.expected.name(&target).described = Some(inode.clone());
-                        inode
-                    }
+                    // It is in a lower layer, is copied up, and has its name here, too.
+                    None => Inode::of_lower(self.symlink(&target)?),
                 };
+                self.expected.claim(&target);
+                self.expected.name(&target).described = Some(inode.clone());
                 self.expected.describe(&path, inode);
             }
             Action::Whiteout { parent, name } => {
@@ -420,8 +417,10 @@ impl Reading<'_, '_> {
         if let Some(name) = self.expected.names.get(path) {
             match &name.described {
                 Some(own) if own.kind == Kind::Symlink => return Ok(Some(own.link.to_vec())),
-                Some(own) if own.kind == Kind::Directory => return Ok(None),
-                _ => {}
+                // What this layer has is no symlink of a lower one any more.
+                Some(_) => return Ok(None),
+                None if name.claimed => return Ok(None),
+                None => {}
             }
         }
         if self.expected.is_covered(split(path).0) || self.expected.is_deleted(path) {

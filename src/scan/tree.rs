@@ -95,6 +95,9 @@ struct Dir {
     replaced: bool,
     /// Nothing of the lower layers shows through.
     bare: bool,
+    /// It may have been a symlink of a lower layer until that was hidden: what was put into it before may
+    /// lie elsewhere.
+    doubtful: bool,
 }
 
 impl Tree {
@@ -109,6 +112,7 @@ impl Tree {
             claimed: false,
             replaced: false,
             bare: lower == Lower::Nothing,
+            doubtful: false,
         };
         Tree {
             lower,
@@ -252,7 +256,7 @@ impl Tree {
         while at != DirId::ROOT {
             let Dir { parent, name, .. } = *self.dir(at);
             let name = Component::new(self.text(name)).expect("it was one when it was added");
-            if self.may_be_symlink(parent, name, at) {
+            if self.dir(at).doubtful || self.may_be_symlink(parent, name, at) {
                 return true;
             }
             at = parent;
@@ -352,6 +356,12 @@ impl Tree {
             if self.dir(dir).bare {
                 continue;
             }
+            let Dir { parent, name, .. } = *self.dir(dir);
+            let doubtful = dir != DirId::ROOT && {
+                let name = Component::new(self.text(name)).expect("it was one when it was added");
+                self.may_be_symlink(parent, name, dir)
+            };
+            self.dir_mut(dir).doubtful |= doubtful;
             self.dir_mut(dir).bare = true;
             let mut next = self.dir(dir).child;
             while let Some(child) = next {
@@ -380,6 +390,7 @@ impl Tree {
             replaced: false,
             // What it takes the place of has hidden the lower layers, and so does it.
             bare: replaced || self.dir(dir).bare,
+            doubtful: false,
         };
         self.dirs.push(new);
         self.bytes += resolve::dir_bytes(name.as_bytes());
@@ -517,8 +528,12 @@ impl Parents for Tree {
         Ok(())
     }
 
-    /// Everything in this tree is the layer's own, and gives way to nothing.
+    /// What is in this tree is the layer's own, and gives way to nothing, unless it may lie elsewhere.
     fn make_way(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Cause> {
+        if self.may_be_elsewhere(dir) {
+            self.replace(dir, name);
+            return self.make_implied(dir, name);
+        }
         Err(LayerError::ParentNotDirectory(self.path_of(dir, name)).into())
     }
 
