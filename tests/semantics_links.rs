@@ -8,7 +8,7 @@ use common::cases::{Case, Fails, LAYER, Tree, check, check_any_order, each, each
 use common::needs;
 use common::runner::{BLIND, EVERY, KNOWING, Scene};
 use common::tree::Tree as Found;
-use ocilayer::{Devices, Errno, ErrorKind, Observer, Options, SkipReason, Source};
+use ocilayer::{Devices, Errno, ErrorKind, Expect, Observer, Options, SkipReason, Source};
 use ocilayer::{unpack, unpack_with};
 
 #[test]
@@ -771,6 +771,13 @@ fn hardlinks_into_aufs_metadata_get_that_files_content() {
             }
         });
     }
+    // A wrong digest is found at the very end.
+    let scene = Scene::new();
+    let wrong = format!("sha256:{}", "0".repeat(64)).parse().expect("a digest");
+    let options = Options::default().expect(Expect::default().blob(wrong));
+    let blob = archive(&[metadata(), links()].concat());
+    unpack(Source::memory(&blob), scene.root(0), &options).expect_err("another digest");
+    assert!(!scene.root(0).join(".wh..wh.plnk").exists());
     // A failure leaves nothing of it either.
     let fails = [metadata(), links(), vec![file("../up")]].concat();
     each(EVERY, &[fails], |outcome| {

@@ -37,16 +37,17 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// After a failure: directories of earlier layers that were made writable for the unpack get their
-    /// modes back.
-    pub(crate) fn lock_again(&mut self) {
+    /// After a failure: removes what is no part of the layer, and gives directories of earlier layers
+    /// that were made writable for the unpack their modes back.
+    pub(crate) fn tidy_up(&mut self) {
+        // Its own failure would hide the first one.
+        let _ = self.remove_link_sources();
         let mut stack = vec![DirId::ROOT];
         while let Some(dir) = stack.pop() {
             stack.extend(self.resolver.tree.children(dir));
             if let Some(mode) = self.resolver.tree.dir(dir).locked
                 && let Ok(fd) = self.resolver.parent(dir)
             {
-                // Its own failure would hide the first one.
                 let _ = set_mode(fd.as_fd(), mode);
             }
         }

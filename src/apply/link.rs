@@ -77,7 +77,7 @@ impl Job<'_> {
     }
 
     /// Removes those files; after a failure, too.
-    pub(crate) fn remove_link_sources(&mut self) -> JobResult<()> {
+    pub(super) fn remove_link_sources(&mut self) -> JobResult<()> {
         if std::mem::take(&mut self.link_sources) {
             self.clear(DirId::ROOT, aufs_links()).map_err(JobError::from)?;
             // No entry and no implied directory of the layer.

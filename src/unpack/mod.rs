@@ -128,9 +128,7 @@ impl<'r> Run<'r> {
                 let error = first_failure(&mut job, error);
                 let amounts = pipeline.abandon();
                 job.discount_unmade();
-                // Its own failure would hide the first one.
-                let _ = job.remove_link_sources();
-                job.lock_again();
+                job.tidy_up();
                 return Err(error.with_report(self.report(job.counts, amounts, &clock)));
             }
         };
@@ -153,6 +151,9 @@ impl<'r> Run<'r> {
         }
         let end =
             whole.and_then(|()| Ok(job.finish()?)).and_then(|()| Ok(clock.sync(|| job.sync())?));
+        if end.is_err() {
+            job.tidy_up();
+        }
         let mut report = self.report(job.counts, amounts, &clock);
         (report.blob_digest, report.diff_id) = digests;
         report.partial = end.is_err();

@@ -19,7 +19,7 @@ import (
 // Apply applies the uncompressed layer that r reads to the directory root, and returns how many
 // bytes of file content it wrote. It reads r to the archive's end, as containerd's Apply does: r may
 // stay open, what follows is the caller's, and so is the question whether r was whole. Apply has then
-// read at most what one Read of 256 KiB gave behind the end.
+// read at most what one Read of 256 KiB gave behind the end; a bytes.Reader or bytes.Buffer is used up.
 //
 // Names, links and whiteouts of the layer never reach outside of root. When ctx is done it
 // returns the cause. On error root may hold a part of the layer.
