@@ -12,7 +12,7 @@ use common::archive::{
     Entry, SparseForm, archive, block_device, char_device, dir, fifo, file, hardlink, opaque,
     symlink, whiteout,
 };
-use common::child::is_child_of;
+use common::child::{is_child_of, is_plain_user};
 use common::needs;
 use ocilayer::{Devices, IdRange, Lowers, Mode, Options, Owners, Source, unpack};
 use tempfile::TempDir;
@@ -222,8 +222,7 @@ fn root_of_a_user_namespace() {
 #[test]
 fn plain_user() {
     let name = "plain_user";
-    let starter = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-    if needs::root() && needs::tool("setpriv") && is_child_of(name, &starter) {
+    if is_plain_user(name) {
         let base = tempfile::tempdir().expect("tempdir");
         unpack_and_audit(base.path(), Mode::OverlayUserxattr, true, false);
     }

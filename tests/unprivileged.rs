@@ -8,13 +8,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use common::archive::{Entry, archive, char_device, dir, file, hardlink, layer, whiteout};
-use common::child::is_child_of;
+use common::child::{is_child_of, is_plain_user};
 use common::needs;
 use common::runner::Scene;
 use common::tree::Tree;
 use ocilayer::{Error, Options, Owners, Report, SkipReason, Source, unpack};
 
-const PLAIN: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 const NAMESPACE: [&str; 4] = ["unshare", "--user", "--map-root-user", "--mount"];
 
 fn apply(scene: &Scene, entries: &[Entry]) -> Result<Report, Error> {
@@ -46,7 +45,7 @@ fn security_xattrs_are_left_out() {
 #[test]
 fn security_xattrs_that_take_privileges_are_left_out_for_a_plain_user() {
     let name = "security_xattrs_that_take_privileges_are_left_out_for_a_plain_user";
-    if needs::root() && needs::tool("setpriv") && is_child_of(name, &PLAIN) {
+    if is_plain_user(name) {
         security_xattrs_are_left_out();
     }
 }
@@ -62,7 +61,7 @@ fn security_xattrs_that_take_privileges_are_left_out_in_a_user_namespace() {
 #[test]
 fn read_only_file_of_a_plain_user_gets_its_xattrs() {
     let name = "read_only_file_of_a_plain_user_gets_its_xattrs";
-    if !needs::root() || !needs::tool("setpriv") || !is_child_of(name, &PLAIN) {
+    if !is_plain_user(name) {
         return;
     }
     let scene = Scene::new();
@@ -80,7 +79,7 @@ fn read_only_file_of_a_plain_user_gets_its_xattrs() {
 #[test]
 fn read_only_directories_of_earlier_layers_are_a_plain_users_to_change() {
     let name = "read_only_directories_of_earlier_layers_are_a_plain_users_to_change";
-    if !needs::root() || !needs::tool("setpriv") || !is_child_of(name, &PLAIN) {
+    if !is_plain_user(name) {
         return;
     }
     for locked in [0o555, 0o111, 0o000] {
@@ -119,7 +118,7 @@ fn read_only_directories_of_earlier_layers_are_a_plain_users_to_change() {
 #[test]
 fn devices_of_a_plain_user_are_left_out_and_hardlinks_to_them() {
     let name = "devices_of_a_plain_user_are_left_out_and_hardlinks_to_them";
-    if !needs::root() || !needs::tool("setpriv") || !is_child_of(name, &PLAIN) {
+    if !is_plain_user(name) {
         return;
     }
     let scene = Scene::new();
@@ -133,7 +132,7 @@ fn devices_of_a_plain_user_are_left_out_and_hardlinks_to_them() {
 #[test]
 fn owners_that_cannot_be_kept_are_explained() {
     let name = "owners_that_cannot_be_kept_are_explained";
-    if !needs::root() || !needs::tool("setpriv") || !is_child_of(name, &PLAIN) {
+    if !is_plain_user(name) {
         return;
     }
     let blob = archive(&layer("f"));

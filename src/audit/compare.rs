@@ -5,9 +5,10 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use rustix::fs::{FileType, OFlags, Stat, major, minor, openat, readlinkat};
+use rustix::io::Errno;
 
 use super::damage::DamageKind;
-use super::expected::{COMPARED, Expected, read_at, regular_file};
+use super::expected::{COMPARED, Expected, OnDisk, read_at, regular_file};
 use super::inode::{Content, Hashing, Inode, capability};
 use super::sender::DamageSender;
 use super::stack::{Below, Level, Stack, failed, is_dir, split};
@@ -273,8 +274,11 @@ impl<'a, 't> Comparison<'a, 't> {
         let Some(dir) = self.stack.dir(self.level, parent)? else { return Ok(Vec::new()) };
         let name = if name.is_empty() { b"." } else { name };
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = openat(&*dir, name, flags, rustix::fs::Mode::empty())
-            .map_err(|errno| failed("openat", path, errno))?;
+        let file = match openat(&*dir, name, flags, rustix::fs::Mode::empty()) {
+            // Its owner, who is not root.
+            Err(Errno::ACCESS) => return Ok(Vec::new()),
+            opened => opened.map_err(|errno| failed("openat", path, errno))?,
+        };
         let there = xattr::list(&file).map_err(|errno| failed("flistxattr", path, errno))?;
         let mut differences = Vec::new();
         for name in &there {
@@ -316,7 +320,10 @@ struct Pieces {
 
 impl Pieces {
     fn of(stack: &mut Stack, level: Level, path: &[u8]) -> Result<Pieces> {
-        let file = regular_file(stack, level, path)?;
+        let file = match regular_file(stack, level, path)? {
+            OnDisk::File(file) => Some(file),
+            OnDisk::Unreadable | OnDisk::Other => None,
+        };
         Ok(Pieces { file, path: path.to_vec(), at: 0, buffer: vec![0; COMPARED] })
     }
 

@@ -367,7 +367,7 @@ impl Reading<'_, '_> {
     fn describe(&mut self, path: Vec<u8>, entry: &Entry) -> Result<()> {
         let inode = Inode::of(entry, &self.owners)?;
         if entry.kind == Kind::File {
-            self.file = Some(self.compared(path.clone(), inode.clone(), entry)?);
+            self.file = self.compared(path.clone(), inode.clone(), entry)?;
         }
         self.expected.describe(&path, inode);
         Ok(())
@@ -445,29 +445,47 @@ impl Reading<'_, '_> {
         Ok(None)
     }
 
-    fn compared(&mut self, path: Vec<u8>, inode: Rc<Inode>, entry: &Entry) -> Result<Compared> {
-        let file = regular_file(self.stack, self.level, &path)?;
+    fn compared(
+        &mut self,
+        path: Vec<u8>,
+        inode: Rc<Inode>,
+        entry: &Entry,
+    ) -> Result<Option<Compared>> {
+        let file = match regular_file(self.stack, self.level, &path)? {
+            OnDisk::File(file) => Some(file),
+            OnDisk::Unreadable => return Ok(None),
+            OnDisk::Other => None,
+        };
         let (sparse, hashing) = (entry.sparse.is_some(), Hashing::default());
-        Ok(Compared { path, inode, sparse, file, same: 0, hashing, buffer: Vec::new() })
+        Ok(Some(Compared { path, inode, sparse, file, same: 0, hashing, buffer: Vec::new() }))
     }
 }
 
-/// The file that a layer has on disk; none if it has something else of this name.
-pub(super) fn regular_file(
-    stack: &mut Stack,
-    level: Level,
-    path: &[u8],
-) -> Result<Option<OwnedFd>> {
+/// A file that a layer should have on disk.
+pub(super) enum OnDisk {
+    File(OwnedFd),
+    /// Not for this caller, who is not root and may not even read a file of its own.
+    Unreadable,
+    /// Something else, or nothing.
+    Other,
+}
+
+pub(super) fn regular_file(stack: &mut Stack, level: Level, path: &[u8]) -> Result<OnDisk> {
     let (parent, name) = split(path);
-    let Some(dir) = stack.dir(level, parent)? else { return Ok(None) };
+    let Some(dir) = stack.dir(level, parent)? else { return Ok(OnDisk::Other) };
     // Not blocking: a FIFO may stand in the file's place.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let opened = retry_on_intr(|| openat(&*dir, name, flags, Permissions::empty()));
-    // What cannot be opened is no file or not there, which the walk will tell of.
-    Ok(opened.ok().filter(|fd| {
+    let is_file = |fd: &OwnedFd| {
         rustix::fs::fstat(fd)
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
-    }))
+    };
+    Ok(match opened {
+        Ok(fd) if is_file(&fd) => OnDisk::File(fd),
+        Err(Errno::ACCESS) => OnDisk::Unreadable,
+        // No file or not there, which the walk will tell of.
+        Ok(_) | Err(_) => OnDisk::Other,
+    })
 }
 
 fn parts(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {

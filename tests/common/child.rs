@@ -4,11 +4,24 @@
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
+use super::needs;
+
 const CHILD: &str = "OCILAYER_TEST_CHILD";
 
 /// Whether `test` is to do its work here. In the parent it runs the child and fails as it fails.
 pub fn is_child(test: &str) -> bool {
     is_child_of(test, &[])
+}
+
+/// The same as a user who has nothing: what the test needs of the machine is asked in the parent, since
+/// the child is not root.
+pub fn is_plain_user(test: &str) -> bool {
+    let starter = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let able = std::env::var_os(CHILD).is_some() || (needs::root() && needs::tool("setpriv"));
+    able && is_child_of(test, &starter) && {
+        assert!(!rustix::process::geteuid().is_root(), "the child is not who it should be");
+        true
+    }
 }
 
 /// The same, started by a program such as unshare(1).
