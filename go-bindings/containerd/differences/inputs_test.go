@@ -166,7 +166,9 @@ func oddities() []stack {
 	longest := strings.Repeat("n", 255)
 	below := archive().record('x', "path", "d/"+longest).data("a", '0', "1").data("d/keep", '0', "1").end()
 	whiteout := archive().record('x', "path", "d/.wh."+longest).data("a", '0', "").end()
-	return append(stacks, stack{"whiteout of a long name", [][]byte{below, whiteout}})
+	link := archive().header("b", '1', 0, func(b []byte) { copy(b[157:], "d/keep") }).data(".wh.d", '0', "").end()
+	return append(stacks, stack{"whiteout of a long name", [][]byte{below, whiteout}},
+		stack{"hardlink to what is deleted", [][]byte{below, link}})
 }
 
 // names are so many that most entries of a stack have nothing to do with each other.

@@ -50,6 +50,8 @@ type features struct {
 	setgid bool
 	// toItself: a hardlink whose target has its own name.
 	toItself bool
+	// deletesTarget: a layer deletes what it has a hardlink to.
+	deletesTarget bool
 	// contiguous: a file of the type that POSIX calls so.
 	contiguous bool
 }
@@ -85,6 +87,9 @@ var rules = []rule{
 		return f.links && d.Property != "entry" && d.Property != "content"
 	}},
 	{"a hardlink to its own name leaves it", func(f features, _, theirs error) bool { return f.toItself && theirs != nil }, nil},
+	{"a hardlink to what its layer deletes is refused", func(f features, ours, theirs error) bool {
+		return f.deletesTarget && (theirs == nil || ours == nil)
+	}, nil},
 	{"whiteouts and markers act on lower layers only", func(f features, _, _ error) bool { return f.hidesOwn },
 		func(f features, _ tree.Difference) bool { return f.hidesOwn }},
 	{"a parent that is a lower file is replaced, one of this layer is refused", func(f features, _, _ error) bool { return f.throughFile },
@@ -104,7 +109,7 @@ func look(s stack) features {
 	for number, layer := range s.layers {
 		own := map[string]byte{}
 		markers := map[string]bool{}
-		var hidden []string
+		var hidden, deleted, targets []string
 		reader := tar.NewReader(bytes.NewReader(layer))
 		for {
 			header, err := reader.Next()
@@ -129,6 +134,7 @@ func look(s stack) features {
 			}
 			if rest, ok := strings.CutPrefix(base, ".wh."); ok {
 				hidden = append(hidden, path.Join(dir, rest))
+				deleted = append(deleted, path.Join(dir, rest))
 				f.passes(kinds, dir)
 				f.unneeded = f.unneeded || !dirs[dir]
 				continue
@@ -140,6 +146,7 @@ func look(s stack) features {
 			}
 			if header.Typeflag == tar.TypeLink {
 				f.links = true
+				targets = append(targets, path.Clean("/"+header.Linkname))
 				f.toItself = f.toItself || path.Clean("/"+header.Linkname) == name
 				f.passes(kinds, path.Dir(path.Clean("/"+header.Linkname)))
 			}
@@ -154,6 +161,12 @@ func look(s stack) features {
 			f.twice = f.twice || twice
 			f.again = f.again || (kinds[name] == tar.TypeDir && header.Typeflag == tar.TypeDir)
 			own[name], kinds[name] = header.Typeflag, header.Typeflag
+		}
+		for _, at := range deleted {
+			f.hidesOwn = f.hidesOwn || markers[at]
+			for _, target := range targets {
+				f.deletesTarget = f.deletesTarget || strings.HasPrefix(target+"/", at+"/")
+			}
 		}
 		for _, at := range hidden {
 			for marked := range markers {
