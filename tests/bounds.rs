@@ -286,6 +286,30 @@ fn audit_has_the_same_limit_of_memory() {
     assert!(matches!(limit(&error), LimitExceeded::Memory { .. }), "{error}");
 }
 
+/// Xattrs compress to next to nothing, and an audit keeps them until it has read the layer.
+#[test]
+fn xattrs_count_against_the_memory_of_an_audit() {
+    if !needs::root() {
+        return;
+    }
+    let value = vec![b'v'; 60_000];
+    let of = |number: usize| file(format!("f{number}")).xattr("user.x", &value);
+    let scene = Scene::new();
+    let audited = |blob: &[u8], memory: u64| {
+        let layer = AuditLayer::new(Source::memory(blob), scene.root(0));
+        let limits = Limits::default().memory(memory);
+        audit(vec![layer], &AuditOptions::default().limits(limits), &mut ())
+    };
+    let many = archive(&(0..200).map(of).collect::<Vec<_>>());
+    audited(&many, 16 << 20).expect("audited");
+    let error = audited(&many, 8 << 20).expect_err("12 MB of xattrs");
+    assert!(matches!(limit(&error), LimitExceeded::Memory { .. }), "{error}");
+    // Names of one inode have them once.
+    let mut linked = vec![of(0)];
+    linked.extend((1..200).map(|number| hardlink(format!("f{number}"), "f0")));
+    audited(&archive(&linked), 1 << 20).expect("audited");
+}
+
 /// Each marker of the root would look at each name of the lower layer: a hundred million of them.
 #[test]
 fn root_that_is_hidden_again_and_again_is_looked_at_once() {

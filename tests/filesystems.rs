@@ -47,7 +47,8 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        run("umount", &[], &[&self.at]);
+        // With what a test that failed has left mounted in it.
+        run("umount", &["--recursive"], &[&self.at]);
     }
 }
 

@@ -309,7 +309,7 @@ impl Reading<'_, '_> {
         match layer::interpret(entry, self.mode, names)? {
             Action::Skip { parent, name, .. } => self.skipped_names.note(parent, name),
             Action::Root => {
-                let inode = Inode::of(entry, &self.owners)?;
+                let inode = self.inode(entry)?;
                 self.expected.describe(b"", inode);
             }
             Action::Make { parent, name } if self.skips(entry) => {
@@ -364,9 +364,18 @@ impl Reading<'_, '_> {
         is_device && self.devices == Devices::Skip
     }
 
-    fn describe(&mut self, path: Vec<u8>, entry: &Entry) -> Result<()> {
+    /// Counted once: hardlinks to it keep no more.
+    fn inode(&mut self, entry: &Entry) -> Result<Rc<Inode>> {
         let inode = Inode::of(entry, &self.owners)?;
+        self.expected.bytes += inode.xattr_bytes();
+        Ok(inode)
+    }
+
+    fn describe(&mut self, path: Vec<u8>, entry: &Entry) -> Result<()> {
+        let inode = self.inode(entry)?;
         if entry.kind == Kind::File {
+            // What its content is compared with.
+            self.expected.bytes += path.len() as u64;
             self.file = self.compared(path.clone(), inode.clone(), entry)?;
         }
         self.expected.describe(&path, inode);

@@ -80,6 +80,14 @@ impl Inode {
         }))
     }
 
+    /// Memory that its xattrs take.
+    pub(super) fn xattr_bytes(&self) -> u64 {
+        /// Of two vectors, and what an allocator adds to each.
+        const PAIR: usize = 80;
+        let pairs = self.xattrs.iter();
+        pairs.map(|(name, value)| (PAIR + name.len() + value.len()) as u64).sum()
+    }
+
     /// Of a lower layer, copied up for a hardlink to it; with its target if that is a symlink.
     pub(super) fn of_lower(link: Option<Vec<u8>>) -> Rc<Inode> {
         Rc::new(Inode {

@@ -194,7 +194,10 @@ fn is_dockers(file: &File, manifest: Option<&Member>) -> io::Result<bool> {
     file.read_exact_at(&mut bytes, *offset)?;
     let json = serde_json::from_slice::<serde_json::Value>(&bytes);
     let images = json.as_ref().ok().and_then(serde_json::Value::as_array);
-    Ok(images.is_some_and(|images| images.iter().all(|image| image["Layers"].is_array())))
+    // An empty list is no image: there is nothing in it to look at.
+    Ok(images.is_some_and(|images| {
+        !images.is_empty() && images.iter().all(|image| image["Layers"].is_array())
+    }))
 }
 
 /// The file that a symlink in the archive leads to, which must be in it: `../OTHER/layer.tar`.

@@ -448,6 +448,20 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
+/// Any file system may have a file that is called as docker's manifest.
+#[test]
+fn layer_with_a_manifest_of_no_images_is_a_layer() {
+    for manifest in ["[]", "{}", "[{}]", "no json"] {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(manifest.len() as u64);
+        archive.append_data(&mut header, "manifest.json", manifest.as_bytes()).unwrap();
+        let place = place(&archive.into_inner().unwrap());
+        let ran = unpack(&place, &["--owners", "ignore"]);
+        assert_eq!(ran.code, Some(0), "{manifest}: {ran:?}");
+    }
+}
+
 #[test]
 fn empty_standard_input_is_no_layer_unless_its_digest_says_so() {
     let place = place(b"");
