@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What the page calls a source of tests.
-const SOURCES: [(&str, &str); 6] = [
+const SOURCES: [(&str, &str); 7] = [
     ("whiteouts", include_str!("semantics_whiteouts.rs")),
     ("links", include_str!("semantics_links.rs")),
     ("archive", include_str!("semantics_archive.rs")),
+    ("parents", include_str!("parents.rs")),
     ("metadata", include_str!("metadata.rs")),
     ("unprivileged", include_str!("unprivileged.rs")),
     ("property", include_str!("property.rs")),

@@ -6,6 +6,7 @@
 mod args;
 mod audit;
 mod check;
+mod input;
 mod progress;
 mod scan;
 mod signals;

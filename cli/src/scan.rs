@@ -3,13 +3,13 @@
 
 use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write, stdout};
-use std::path::Path;
 
 use indicatif::HumanCount;
 use ocilayer::image::{self, Contents, ImageError, Store};
 use ocilayer::{Errno, Finding, Lowers, Options, ScanObserver, ScanReport, Source, scan};
 use serde_json::{Value, json};
 
+use crate::input::{self, Input};
 use crate::summary::{entries, quoted};
 use crate::unpack::{self, Refusal};
 use crate::{Exit, args, complain, output_failed, signals};
@@ -17,6 +17,10 @@ use crate::{Exit, args, complain, output_failed, signals};
 /// Its blobs are read where they are.
 const COMPRESSED_IMAGE: &str =
     "a compressed archive of an image: decompress it first, or say --layer if it is a layer";
+
+/// A pipe is told what it was when all of it has gone by.
+const IMAGE_INPUT: &str =
+    "an image and not a layer: put it into a file, or say --layer if it is a layer";
 
 pub fn run(arguments: &args::Scan) -> Exit {
     let options = match meaning(arguments) {
@@ -58,28 +62,29 @@ impl Scans<'_> {
     /// A layer, or each layer of an image. An error is one of standard output.
     fn argument(&mut self, layer: &OsStr, arguments: &args::Scan) -> io::Result<()> {
         let shown = layer.to_string_lossy().into_owned();
-        if layer == "-" {
-            return match unpack::source(layer) {
-                Ok(source) => self.layer(&shown, source, self.options.clone()),
-                Err(refusal) => self.fail(&shown, &refusal.to_string(), Value::Null),
-            };
-        }
-        let opened = match arguments.layer {
-            true => Ok(None),
-            false => image::open(Path::new(layer)),
-        };
-        match opened {
-            Ok(None)
-                if !arguments.layer && image::is_compressed(Path::new(layer)).unwrap_or(false) =>
-            {
+        let file = input::as_file(layer).filter(|_| !arguments.layer);
+        match file.as_deref().map_or(Ok(None), image::open) {
+            Ok(None) if file.is_some_and(|file| image::is_compressed(&file).unwrap_or(false)) => {
                 self.fail(&shown, COMPRESSED_IMAGE, Value::Null)
             }
-            Ok(None) => self.layer(&shown, Source::path(layer), self.options.clone()),
+            Ok(None) => match Input::open(layer) {
+                Ok(input) => self.input(&shown, input, arguments),
+                Err(refusal) => self.fail(&shown, &refusal.to_string(), Value::Null),
+            },
             Ok(Some(store)) => match image::read(&store) {
                 Ok(contents) => self.image(&shown, &store, &contents),
                 Err(error) => self.fail_image(&shown, &error),
             },
             Err(error) => self.fail_image(&shown, &error),
+        }
+    }
+
+    fn input(&mut self, shown: &str, input: Input, arguments: &args::Scan) -> io::Result<()> {
+        let (source, seen) = input.split();
+        self.layer(shown, source, self.options.clone())?;
+        match seen.is_image() && !arguments.layer {
+            true => self.fail(shown, IMAGE_INPUT, Value::Null),
+            false => Ok(()),
         }
     }
 

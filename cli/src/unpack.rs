@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ocilayer unpack`.
 
-use std::ffi::{OsStr, OsString};
-use std::io::{self, IsTerminal, stdin};
-use std::os::fd::AsFd;
+use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ocilayer::image;
 use ocilayer::{
     Cause, Devices, Error, ErrorKind, Expect, IdRange, Limits, Lowers, Mode, Options, OptionsError,
-    Owners, Report, Source, Sync,
+    Owners, Report, Sync,
 };
 use serde_json::json;
 
 use crate::args;
+use crate::input::{self, Input};
 use crate::progress::Display;
 use crate::summary::Summary;
 use crate::{Exit, complain, output_failed, print, signals, values};
@@ -35,6 +35,8 @@ pub enum Refusal {
     TerminalInput,
     #[error("{}: an image and not a layer: unpack its layers one by one, bottom first, as `ocilayer scan` lists them, or say --layer if it is one", .0.display())]
     Image(PathBuf),
+    #[error("standard input was an image and not a layer, and {} has its files now: unpack its layers one by one, bottom first, as `ocilayer scan` lists them, or say --layer if it is one", .0.display())]
+    ImageInput(PathBuf),
     #[error("standard input: {0}")]
     Input(io::Error),
     #[error(
@@ -61,13 +63,16 @@ pub fn run(arguments: &args::Unpack) -> Exit {
 fn begin(arguments: &args::Unpack) -> Result<ocilayer::Result<Report>, Refusal> {
     let mut options = meaning(arguments)?;
     refuse_image(arguments)?;
-    let source = source(&arguments.layer)?;
+    let (source, seen) = Input::open(&arguments.layer)?.split();
     options.cancel = Some(signals::cancel_on_interrupt().map_err(Refusal::Signals)?);
     let mut display = Display::new(arguments.quiet, arguments.verbose);
     let outcome = ocilayer::unpack_with(source, &arguments.root, &options, &mut display);
     display.finish();
     match outcome {
         Ok(report) if is_nothing(arguments, &report) => Err(Refusal::EmptyInput),
+        Ok(_) if !arguments.as_layer && seen.is_image() => {
+            Err(Refusal::ImageInput(arguments.root.clone()))
+        }
         outcome => Ok(outcome),
     }
 }
@@ -75,29 +80,19 @@ fn begin(arguments: &args::Unpack) -> Result<ocilayer::Result<Report>, Refusal> 
 /// An image's archive is a good layer to look at: its blobs would become the root's files. What cannot be
 /// opened or is no regular file is the library's to tell of.
 fn refuse_image(arguments: &args::Unpack) -> Result<(), Refusal> {
-    let path = Path::new(&arguments.layer);
-    if arguments.as_layer || arguments.layer == "-" || !path.is_file() {
-        return Ok(());
-    }
-    let is_image =
-        matches!(image::open(path), Ok(Some(_))) || matches!(image::is_compressed(path), Ok(true));
-    if is_image { Err(Refusal::Image(path.to_owned())) } else { Ok(()) }
+    let path = match input::as_file(&arguments.layer) {
+        Some(path) if !arguments.as_layer && path.is_file() => path,
+        _ => return Ok(()),
+    };
+    let is_image = matches!(image::open(&path), Ok(Some(_)))
+        || matches!(image::is_compressed(&path), Ok(true));
+    if is_image { Err(Refusal::Image(arguments.layer.clone().into())) } else { Ok(()) }
 }
 
 /// A stream without one byte, which nobody expected to be one.
 fn is_nothing(arguments: &args::Unpack, report: &Report) -> bool {
     let expected = arguments.digest.is_some() || arguments.diff_id.is_some();
     arguments.layer == "-" && report.bytes.blob == 0 && !expected
-}
-
-pub fn source(layer: &OsStr) -> Result<Source<'static>, Refusal> {
-    if layer != "-" {
-        return Ok(Source::path(layer));
-    }
-    if stdin().is_terminal() {
-        return Err(Refusal::TerminalInput);
-    }
-    stdin().as_fd().try_clone_to_owned().map(Source::file).map_err(Refusal::Input)
 }
 
 fn meaning(arguments: &args::Unpack) -> Result<Options, Refusal> {
@@ -284,6 +279,7 @@ impl Refusal {
         match self {
             Refusal::Input(_)
             | Refusal::EmptyInput
+            | Refusal::ImageInput(_)
             | Refusal::LentIds { .. }
             | Refusal::Signals(_) => Exit::Failed,
             _ => Exit::Usage,

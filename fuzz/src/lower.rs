@@ -143,6 +143,9 @@ const XATTRS: &[(&str, &[u8])] = &[
     ("user.overlay.whiteout", b""),
     ("trusted.overlay.redirect", b"a"),
     ("trusted.overlay.redirect", b"/b/c"),
+    ("trusted.overlay.redirect", b"c"),
+    ("trusted.overlay.redirect", b"/a/b"),
+    ("trusted.overlay.redirect", b"/c"),
     ("trusted.overlay.redirect", b"/../..//"),
     ("user.overlay.redirect", b"/c"),
     ("trusted.overlay.metacopy", b""),
@@ -166,19 +169,11 @@ impl Recipe {
         }
     }
 
-    /// Whether overlayfs's own ways to point from one place to another are in them. The library
-    /// does not follow these, so the trees may differ.
-    pub fn redirects(&self) -> bool {
-        let points = |thing: &Thing| match thing.what {
-            What::Xattr(name, value) => {
-                [".redirect", ".metacopy", ".whiteout", ".origin"]
-                    .iter()
-                    .any(|end| name.ends_with(end))
-                    || value == b"x"
-            }
-            _ => false,
-        };
-        self.things.iter().any(points)
+    /// Whether a file may have its data elsewhere. A mount without `metacopy=on` does not look for them,
+    /// and what it shows then depends on the kernel.
+    pub fn has_metacopies(&self) -> bool {
+        let is = |thing: &Thing| matches!(thing.what, What::Xattr(name, _) if name.ends_with(".metacopy"));
+        self.things.iter().any(is)
     }
 
     /// Everything that has one thing less.

@@ -16,7 +16,7 @@ use super::xattr::ACCESS_ACL;
 use super::{open_file, xattr};
 use crate::cancel::Cancel;
 use crate::pipeline::PipelineError;
-use crate::resolve::{Component, DirId, SafeParent, is, times_of};
+use crate::resolve::{Component, DirId, SafeParent, is, overlay_xattrs, times_of};
 
 /// Where copy_file_range(2) does not reach, between two file systems for one.
 const COPY_BUFFER: usize = 1 << 17;
@@ -126,7 +126,7 @@ impl Job<'_> {
         value: &[u8],
         set: impl FnOnce(&[u8]) -> Result<(), Errno>,
     ) -> Result<(), JobCause> {
-        if xattr.ends_with(b".overlay.metacopy") {
+        if xattr == overlay_xattrs(self.options.mode).metacopy.as_bytes() {
             // Its data is elsewhere, at a place that only the mount which wrote it knows.
             return Err(ApplyError::new("copy of a metacopy file", Errno::OPNOTSUPP).into());
         }

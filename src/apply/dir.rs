@@ -14,7 +14,7 @@ use super::job::{InRoot, Job, Replaced};
 use super::xattr::{self, ACCESS_ACL, DEFAULT_ACL};
 use crate::layer::IMPLIED_OWNER;
 use crate::resolve::{
-    Below, Component, Dir, DirId, SafeParent, SeenBelow, opaque_xattr, open_child,
+    Below, Component, Dir, DirId, SafeParent, SeenBelow, open_child, overlay_xattrs,
 };
 use crate::tar::Entry;
 
@@ -135,7 +135,7 @@ impl Job<'_> {
         let (parent, name, below) = (node.parent, node.name.clone(), node.below.clone());
         let name = Component::new(&name).expect("it was one when the directory was added");
         let topmost = match &below {
-            Below::Layers(layers) if !layers.is_empty() => layers[0].into(),
+            Below::Layers(merged) if !merged.layers.is_empty() => merged.layers[0].into(),
             _ => unreachable!("a directory is in the root or in a lower layer"),
         };
         let at = self.resolver.parent(parent)?;
@@ -277,7 +277,7 @@ impl Job<'_> {
             return Ok(());
         }
         let fd = self.resolver.parent(id)?;
-        let mark = opaque_xattr(self.options.mode);
+        let mark = overlay_xattrs(self.options.mode).opaque;
         fsetxattr(fd, mark, b"y", XattrFlags::empty()).failing_with("fsetxattr", || mark.into())?;
         self.counts.opaque_directories += 1;
         Ok(())

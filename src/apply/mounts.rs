@@ -37,15 +37,18 @@ impl Job<'_> {
         }
     }
 
-    /// Their paths below the root. None where the table cannot be read: then the removal stops at a
-    /// mount, but not before it began.
+    /// Their paths below the root. None where the table cannot be read or does not have the root's own
+    /// mount: then the removal stops at a mount, but not before it began.
     fn mounts_below_root(&mut self) -> Result<Vec<Vec<u8>>, JobCause> {
         let root = self.resolver.parent(DirId::ROOT)?;
-        let (Ok(mut root), Ok(table)) =
-            (std::fs::read_link(proc_path(root.as_fd())), mounts::table())
+        let (Ok(path), Ok(table)) = (std::fs::read_link(proc_path(root.as_fd())), mounts::table())
         else {
             return Ok(Vec::new());
         };
+        if !mounts::has_mount_of(&table, &root).unwrap_or(false) {
+            return Ok(Vec::new());
+        }
+        let mut root = path;
         if root.as_os_str() != "/" {
             root.as_mut_os_string().push("/");
         }

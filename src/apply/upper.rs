@@ -16,7 +16,7 @@ use super::job::Job;
 use crate::observer::Warning;
 use crate::options::{Mode, OptionsError};
 use crate::report::SkipReason;
-use crate::resolve::{DirId, has_xattr, is_marked, opaque_xattr, times_of};
+use crate::resolve::{DirId, has_xattr, is_marked, overlay_xattrs, times_of};
 
 impl Job<'_> {
     /// Refuses an upper directory that is not the root's own: its marks are somebody else's.
@@ -60,7 +60,8 @@ impl Job<'_> {
     fn unmark(&mut self, dir: DirId) -> Result<(), JobCause> {
         let Some(upper) = self.resolver.in_upper(dir)? else { return Err(self.not_the_upper()) };
         let root = self.resolver.parent(dir)?;
-        for mark in [Mode::Overlay, Mode::OverlayUserxattr].map(opaque_xattr) {
+        for mode in [Mode::Overlay, Mode::OverlayUserxattr] {
+            let mark = overlay_xattrs(mode).opaque;
             // Overlayfs keeps its own mark from those who look at the mount. The one that it shows
             // is that of the other kind of mount: plain data here, rightly copied.
             let marked =

@@ -147,7 +147,7 @@ impl Job<'_> {
     /// Overlay modes: overlayfs ignores an opaque mark on the root of a layer, so each name that
     /// shows through is hidden by itself.
     fn hide_below_root(&mut self) -> Result<(), JobCause> {
-        let Some(layers) = self.resolver.layers_below(DirId::ROOT)? else {
+        let Some(merged) = self.resolver.layers_below(DirId::ROOT)? else {
             return Err(LayerError::OpaqueRootWithoutParents.into());
         };
         // A layer may say so once for each of its entries; each time would list all lower roots.
@@ -155,7 +155,7 @@ impl Job<'_> {
             return Ok(());
         }
         let mut seen = HashSet::new();
-        for &layer in layers.iter() {
+        for &layer in &merged.layers {
             let fd = self.resolver.fd(DirId::ROOT, layer.into())?;
             for name in names_in(&fd).failing("getdents64")? {
                 if seen.insert(name.clone()) {

@@ -11,7 +11,7 @@ use super::damage::DamageKind;
 use super::expected::{COMPARED, Expected, OnDisk, read_at, regular_file};
 use super::inode::{Content, Hashing, Inode, capability};
 use super::sender::DamageSender;
-use super::stack::{Below, Level, Stack, failed, is_dir, split};
+use super::stack::{Below, Level, Part, Stack, failed, is_dir, split};
 use crate::apply::Privileges;
 use crate::error::Result;
 use crate::layer::joined;
@@ -28,7 +28,7 @@ pub(super) struct Comparison<'a, 't> {
     pub(super) damages: &'a mut DamageSender<'t>,
     privileges: Privileges,
     /// Directories to look at: what is below them in which lower layers.
-    todo: Vec<(Vec<u8>, Vec<Level>)>,
+    todo: Vec<(Vec<u8>, Vec<Part>)>,
 }
 
 impl<'a, 't> Comparison<'a, 't> {
@@ -43,7 +43,7 @@ impl<'a, 't> Comparison<'a, 't> {
     }
 
     pub(super) fn run(mut self) -> Result<()> {
-        let lowers: Vec<Level> = (0..self.level).rev().collect();
+        let lowers = self.stack.roots_below(self.level);
         self.root()?;
         let covered = self.expected.is_covered(b"");
         self.todo.push((Vec::new(), if covered { Vec::new() } else { lowers }));
@@ -88,7 +88,7 @@ impl<'a, 't> Comparison<'a, 't> {
         }
     }
 
-    fn name(&mut self, path: Vec<u8>, stat: &Stat, lowers: &[Level]) -> Result<()> {
+    fn name(&mut self, path: Vec<u8>, stat: &Stat, lowers: &[Part]) -> Result<()> {
         let Some(name) = self.expected.get_mut(&path) else {
             return self.note(DamageKind::Unexpected, &path, b"");
         };
@@ -102,10 +102,7 @@ impl<'a, 't> Comparison<'a, 't> {
         if !is_dir(stat) {
             return Ok(());
         }
-        let below = match self.stack.below(lowers, &path)? {
-            Below::Dir(levels) => levels,
-            Below::Nothing | Below::Other => Vec::new(),
-        };
+        let below = self.stack.below(lowers, &path)?.parts();
         let should = self.expected.is_covered(&path);
         if below.is_empty() {
             // A mark here hides nothing. Kernels with redirect_dir make such ones.
@@ -126,10 +123,10 @@ impl<'a, 't> Comparison<'a, 't> {
     }
 
     /// All names that lower layers have in a directory and this one has not.
-    fn lost(&mut self, path: &[u8], below: &[Level]) -> Result<()> {
+    fn lost(&mut self, path: &[u8], below: &[Part]) -> Result<()> {
         let mut todo = vec![(path.to_vec(), below.to_vec(), true)];
-        while let Some((dir, levels, ours)) = todo.pop() {
-            for (name, (level, stat)) in self.stack.merged(&levels, &dir)? {
+        while let Some((dir, parts, ours)) = todo.pop() {
+            for (name, (level, stat)) in self.stack.merged(&parts)? {
                 let path = joined(&dir, &name);
                 let own = if ours { self.stack.stat(self.level, &path)? } else { None };
                 if self.expected.is_deleted(&path) {
@@ -142,7 +139,7 @@ impl<'a, 't> Comparison<'a, 't> {
                 let merges = own.as_ref().is_none_or(is_dir) && !self.expected.is_covered(&path);
                 if is_dir(&stat)
                     && merges
-                    && let Below::Dir(next) = self.stack.below(&levels, &path)?
+                    && let Below::Dir(next) = self.stack.below(&parts, &path)?
                 {
                     todo.push((path, next, own.is_some()));
                 }

@@ -337,7 +337,7 @@ impl Reading<'_, '_> {
                 let inode = match self.expected.inode_at(&target) {
                     Some(inode) => inode,
                     // It is in a lower layer, is copied up, and has its name here, too.
-                    None => Inode::of_lower(self.symlink(&target)?),
+                    None => Inode::of_lower(self.lower_symlink(&target)?),
                 };
                 self.expected.claim(&target);
                 self.expected.name(&target).described = Some(inode.clone());
@@ -398,16 +398,23 @@ impl Reading<'_, '_> {
     /// A directory's path without symlinks, as the merged view of this layer and those below has it.
     fn resolved(&mut self, path: &[u8]) -> Result<Vec<u8>> {
         let mut rest: Vec<Vec<u8>> = parts(path).rev().map(<[u8]>::to_vec).collect();
-        let mut at = Vec::new();
+        // Each directory on the way, with what the layers below have of it.
+        let mut way = vec![(Vec::new(), self.stack.roots_below(self.level))];
         let mut followed = 0;
         while let Some(part) = rest.pop() {
+            let (at, below) = way.last().expect("the root stays");
             if part == b".." {
-                at.truncate(split(&at).0.len());
+                way.truncate((way.len() - 1).max(1));
                 continue;
             }
-            let next = joined(&at, &part);
-            let Some(target) = self.symlink(&next)? else {
-                at = next;
+            let next = joined(at, &part);
+            let hidden = self.expected.is_covered(at) || self.expected.is_deleted(&next);
+            let below = match hidden {
+                true => Below::Nothing,
+                false => self.stack.below(below, &next)?,
+            };
+            let Some(target) = self.symlink(&next, &below)? else {
+                way.push((next, below.parts()));
                 continue;
             };
             followed += 1;
@@ -415,14 +422,24 @@ impl Reading<'_, '_> {
                 return Err(failed("readlinkat", &next, Errno::LOOP));
             }
             if target.starts_with(b"/") {
-                at.clear();
+                way.truncate(1);
             }
             rest.extend(parts(&target).rev().map(<[u8]>::to_vec));
         }
-        Ok(at)
+        Ok(way.pop().expect("the root stays").0)
     }
 
-    fn symlink(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>> {
+    fn lower_symlink(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>> {
+        let hidden = self.expected.is_covered(split(path).0) || self.expected.is_deleted(path);
+        let below = match hidden {
+            true => Below::Nothing,
+            false => self.stack.below_root(self.level, path)?,
+        };
+        self.symlink(path, &below)
+    }
+
+    /// The target of what is a symlink in this layer, or in those below and not in this one.
+    fn symlink(&mut self, path: &[u8], below: &Below) -> Result<Option<Vec<u8>>> {
         if let Some(name) = self.expected.names.get(path) {
             match &name.described {
                 Some(own) if own.kind == Kind::Symlink => return Ok(Some(own.link.to_vec())),
@@ -432,26 +449,11 @@ impl Reading<'_, '_> {
                 None => {}
             }
         }
-        if self.expected.is_covered(split(path).0) || self.expected.is_deleted(path) {
-            return Ok(None);
-        }
         // Not on this layer's own disk: a symlink there that is not known yet comes later.
-        for level in (0..self.level).rev() {
-            let Some(stat) = self.stack.stat(level, path)? else { continue };
-            if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-                return Ok(None);
-            }
-            // A layer above may hide it with a directory that it lies in.
-            if self.stack.below_root(self.level, path)? != Below::Other {
-                return Ok(None);
-            }
-            let (parent, name) = split(path);
-            let Some(dir) = self.stack.dir(level, parent)? else { return Ok(None) };
-            let target = readlinkat(&*dir, name, Vec::new());
-            let target = target.map_err(|errno| failed("readlinkat", path, errno))?;
-            return Ok(Some(target.into_bytes()));
-        }
-        Ok(None)
+        let Below::Other(part, FileType::Symlink) = below else { return Ok(None) };
+        let Some(dir) = self.stack.dir(part.level, &part.path)? else { return Ok(None) };
+        let target = readlinkat(&*dir, split(path).1, Vec::new());
+        Ok(Some(target.map_err(|errno| failed("readlinkat", path, errno))?.into_bytes()))
     }
 
     fn compared(

@@ -3,9 +3,10 @@
 //! as hostile as a layer.
 
 use std::collections::{BTreeMap, HashSet};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode as Permissions, OFlags, Stat, open, statat};
@@ -15,7 +16,8 @@ use crate::errno;
 use crate::error::Result;
 use crate::layer::joined;
 use crate::options::{Mode, OptionsError};
-use crate::resolve::{Opener, ResolveError, is, is_whiteout, opaque_xattr};
+use crate::resolve::{Component, Found, Lower, LowerLayers, Opener, Place, ResolveError};
+use crate::resolve::{is, is_whiteout, is_xwhiteout, look_in_lowers, open_child, overlay_xattrs};
 use crate::sys::xattr;
 
 /// Position in the stack, bottom first.
@@ -24,7 +26,7 @@ pub(super) type Level = usize;
 pub(super) struct Stack {
     levels: Vec<LevelDir>,
     opener: Opener,
-    mark: &'static str,
+    mode: Mode,
     /// The directory that was opened last; archives stay near one for long stretches.
     last: Option<(Level, Vec<u8>, Arc<OwnedFd>)>,
 }
@@ -36,13 +38,32 @@ struct LevelDir {
     wrong: HashSet<Vec<u8>>,
 }
 
+/// What a layer has of a directory of the merged view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) level: Level,
+    /// Where it has that, which a redirect may have led to.
+    pub(super) path: Rc<[u8]>,
+}
+
 /// What the layers below have of one name, merged as overlayfs does it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Below {
     Nothing,
-    /// A directory, in these layers, topmost first.
-    Dir(Vec<Level>),
-    Other,
+    /// A directory, merged of these, topmost first.
+    Dir(Vec<Part>),
+    /// Anything else, and the directory that it is in.
+    Other(Part, FileType),
+}
+
+impl Below {
+    /// Of a directory; none of anything else.
+    pub(super) fn parts(self) -> Vec<Part> {
+        match self {
+            Below::Dir(parts) => parts,
+            Below::Nothing | Below::Other(..) => Vec::new(),
+        }
+    }
 }
 
 impl Stack {
@@ -57,7 +78,7 @@ impl Stack {
             Ok(LevelDir { root, path: path.clone(), wrong: HashSet::new() })
         };
         let levels = paths.iter().map(open_level).collect::<Result<_, _>>()?;
-        Ok(Stack { levels, opener: Opener::new(), mark: opaque_xattr(mode), last: None })
+        Ok(Stack { levels, opener: Opener::new(), mode, last: None })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -73,7 +94,7 @@ impl Stack {
     }
 
     pub(super) fn mark(&self) -> &'static str {
-        self.mark
+        overlay_xattrs(self.mode).opaque
     }
 
     pub(super) fn believe_wrong(&mut self, level: Level, path: &[u8]) {
@@ -95,21 +116,23 @@ impl Stack {
 
     /// A directory of a layer; none if there is none.
     pub(super) fn dir(&mut self, level: Level, path: &[u8]) -> Result<Option<Arc<OwnedFd>>> {
+        match self.opened(level, path) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(errno) => Err(failed("openat", path, errno)),
+        }
+    }
+
+    fn opened(&mut self, level: Level, path: &[u8]) -> std::result::Result<Arc<OwnedFd>, Errno> {
         if let Some((at, name, fd)) = &self.last
             && *at == level
             && name == path
         {
-            return Ok(Some(fd.clone()));
+            return Ok(fd.clone());
         }
-        match self.opener.open(self.levels[level].root.as_fd(), path) {
-            Ok(fd) => {
-                let fd = Arc::new(fd);
-                self.last = Some((level, path.to_vec(), fd.clone()));
-                Ok(Some(fd))
-            }
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
-            Err(errno) => Err(failed("openat", path, errno)),
-        }
+        let fd = Arc::new(self.opener.open(self.levels[level].root.as_fd(), path)?);
+        self.last = Some((level, path.to_vec(), fd.clone()));
+        Ok(fd)
     }
 
     /// What a layer has of this name itself; not for the root.
@@ -126,42 +149,67 @@ impl Stack {
     /// Whether a directory of a layer carries the mark, right or wrong.
     pub(super) fn is_marked(&mut self, level: Level, path: &[u8]) -> Result<bool> {
         let Some(dir) = self.dir(level, path)? else { return Ok(false) };
-        let value = xattr::get(&*dir, self.mark.as_bytes())
+        let value = xattr::get(&*dir, self.mark().as_bytes())
             .map_err(|errno| failed("fgetxattr", path, errno))?;
         Ok(value.as_deref() == Some(b"y"))
     }
 
-    /// What `levels`, topmost first, have of a name in a directory that all of them have.
-    pub(super) fn below(&mut self, levels: &[Level], path: &[u8]) -> Result<Below> {
-        let mut found = Vec::new();
-        for &level in levels {
-            let Some(stat) = self.stat(level, path)? else { continue };
-            if !is_dir(&stat) {
-                return Ok(match found.is_empty() && !is_whiteout(&stat) {
-                    true => Below::Other,
-                    false if found.is_empty() => Below::Nothing,
-                    false => Below::Dir(found),
-                });
+    /// The roots of all layers below this one, topmost first.
+    pub(super) fn roots_below(&self, level: Level) -> Vec<Part> {
+        let root: Rc<[u8]> = Rc::default();
+        (0..level).rev().map(|level| Part { level, path: root.clone() }).collect()
+    }
+
+    /// What layers have of the last name of a path, given what they have of its directory.
+    pub(super) fn below(&mut self, parts: &[Part], path: &[u8]) -> Result<Below> {
+        let (parent, name) = split(path);
+        let Some(name) = Component::new(name) else { return Ok(Below::Nothing) };
+        let lowers: Vec<Lower> = parts.iter().map(|part| self.lower(part.level)).collect();
+        let mut view = LowersOf { stack: self, parts, parent };
+        let found = look_in_lowers(&mut view, &lowers, name)
+            .map_err(|error| crate::Error::from(crate::Cause::from(error)))?;
+        Ok(match found {
+            Found::Nothing => Below::Nothing,
+            Found::Other(lower, stat) => {
+                let part = view.part(lower).expect("it was found there").clone();
+                Below::Other(part, FileType::from_raw_mode(stat.st_mode))
             }
-            found.push(level);
-            if self.is_marked(level, path)? && !self.levels[level].wrong.contains(path) {
-                break;
+            Found::Dir(found) => {
+                let mut parts: Vec<Part> = Vec::new();
+                for (lower, place) in found {
+                    let path = view.path_of(lower, &place);
+                    // Most have it at one path, which is kept once.
+                    let path = match parts.last() {
+                        Some(last) if *last.path == *path => last.path.clone(),
+                        _ => path.into(),
+                    };
+                    parts.push(Part { level: view.stack.level(lower), path });
+                }
+                Below::Dir(parts)
             }
-        }
-        Ok(if found.is_empty() { Below::Nothing } else { Below::Dir(found) })
+        })
     }
 
     /// The same for any path, from the root down.
     pub(super) fn below_root(&mut self, level: Level, path: &[u8]) -> Result<Below> {
-        let mut levels: Vec<Level> = (0..level).rev().collect();
+        let mut parts = self.roots_below(level);
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         for end in ends.collect::<Vec<_>>() {
-            match self.below(&levels, &path[..end])? {
-                Below::Dir(next) => levels = next,
-                Below::Nothing | Below::Other => return Ok(Below::Nothing),
+            match self.below(&parts, &path[..end])? {
+                Below::Dir(next) => parts = next,
+                Below::Nothing | Below::Other(..) => return Ok(Below::Nothing),
             }
         }
-        self.below(&levels, path)
+        self.below(&parts, path)
+    }
+
+    fn lower(&self, level: Level) -> Lower {
+        // Overlayfs takes 500.
+        Lower::try_from(self.levels.len() - 1 - level).unwrap_or(Lower::MAX)
+    }
+
+    fn level(&self, lower: Lower) -> Level {
+        self.levels.len() - 1 - Level::from(lower)
     }
 
     /// The names in a directory of one layer.
@@ -186,19 +234,94 @@ impl Stack {
     }
 
     /// The names that show in a directory of several layers, topmost first, with whose they are.
-    pub(super) fn merged(
-        &mut self,
-        levels: &[Level],
-        path: &[u8],
-    ) -> Result<BTreeMap<Vec<u8>, (Level, Stat)>> {
+    pub(super) fn merged(&mut self, parts: &[Part]) -> Result<BTreeMap<Vec<u8>, (Level, Stat)>> {
         let mut merged = BTreeMap::new();
-        for &level in levels {
-            for (name, stat) in self.names(level, path)? {
-                merged.entry(name).or_insert((level, stat));
+        for part in parts {
+            for (name, stat) in self.names(part.level, &part.path)? {
+                let hides = is_whiteout(&stat) || self.is_xwhiteout(part, &name, &stat)?;
+                merged.entry(name).or_insert((!hides).then_some((part.level, stat)));
             }
         }
-        merged.retain(|_, (_, stat)| !is_whiteout(stat));
-        Ok(merged)
+        Ok(merged.into_iter().filter_map(|(name, shown)| Some((name, shown?))).collect())
+    }
+
+    fn is_xwhiteout(&mut self, part: &Part, name: &[u8], stat: &Stat) -> Result<bool> {
+        let mode = self.mode;
+        let Some(dir) = self.dir(part.level, &part.path)? else { return Ok(false) };
+        let name = Component::new(name).expect("a directory lists components");
+        is_xwhiteout(dir.as_fd(), name, stat, mode)
+            .map_err(|errno| failed("fgetxattr", &joined(&part.path, name.as_bytes()), errno))
+    }
+}
+
+/// The layers below one of a stack, for a name in one directory.
+struct LowersOf<'s> {
+    stack: &'s mut Stack,
+    /// What they have of the directory.
+    parts: &'s [Part],
+    parent: &'s [u8],
+}
+
+impl LowersOf<'_> {
+    fn part(&self, lower: Lower) -> Option<&Part> {
+        let level = self.stack.level(lower);
+        self.parts.iter().find(|part| part.level == level)
+    }
+
+    fn path_of(&self, lower: Lower, place: &Place) -> Vec<u8> {
+        match place {
+            Place::At(path) => path.to_vec(),
+            Place::Beside(name) => joined(self.part(lower).map_or(&[], |part| &part.path), name),
+        }
+    }
+}
+
+impl LowerLayers for LowersOf<'_> {
+    fn mode(&self) -> Mode {
+        self.stack.mode
+    }
+
+    fn bottom(&self) -> Lower {
+        self.stack.lower(0)
+    }
+
+    fn root(&mut self, layer: Lower) -> std::result::Result<Arc<OwnedFd>, ResolveError> {
+        self.open(layer, &[])
+    }
+
+    fn parent(&mut self, layer: Lower) -> std::result::Result<Arc<OwnedFd>, ResolveError> {
+        let path = self.part(layer).expect("only layers that have it are asked").path.clone();
+        self.open(layer, &path)
+    }
+
+    fn open_child(
+        &mut self,
+        at: BorrowedFd<'_>,
+        name: &[u8],
+    ) -> std::result::Result<OwnedFd, Errno> {
+        open_child(at, name)
+    }
+
+    fn ignores_mark(&self, layer: Lower, place: &Place) -> bool {
+        let level = &self.stack.levels[self.stack.level(layer)];
+        !level.wrong.is_empty() && level.wrong.contains(&self.path_of(layer, place))
+    }
+
+    fn path(&self) -> Vec<u8> {
+        self.parent.to_vec()
+    }
+}
+
+impl LowersOf<'_> {
+    fn open(
+        &mut self,
+        layer: Lower,
+        path: &[u8],
+    ) -> std::result::Result<Arc<OwnedFd>, ResolveError> {
+        let level = self.stack.level(layer);
+        self.stack
+            .opened(level, path)
+            .map_err(|errno| ResolveError::new("openat", path.to_vec(), errno))
     }
 }
 

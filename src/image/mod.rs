@@ -5,6 +5,7 @@
 //! against it, and nothing is found by a path that the image itself names.
 
 mod error;
+mod recognize;
 mod store;
 
 use std::collections::HashSet;
@@ -17,6 +18,7 @@ use crate::digest::Digest;
 use error::{DEPTH_MAX, MANIFESTS_MAX, Result};
 
 pub use error::ImageError;
+pub use recognize::Stream;
 pub use store::Store;
 
 /// One layer of an image.
@@ -53,13 +55,13 @@ pub fn open(path: &Path) -> Result<Option<Store>> {
 }
 
 /// Whether `path` is a compressed file with an image's archive in it, which is read in place and so has to
-/// be decompressed first. Told by the names of its first entries: false says little.
+/// be decompressed first. It is read to its end only if it may be one.
 ///
 /// # Errors
 ///
 /// The file could not be read.
 pub fn is_compressed(path: &Path) -> Result<bool> {
-    store::is_compressed_image(path)
+    recognize::is_compressed_image(path)
 }
 
 /// What the image's index leads to.

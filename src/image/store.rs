@@ -6,14 +6,12 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::error::{ImageError, JSON_MAX, Result};
-use crate::digest::{Algorithm, Digest, Hasher};
-use crate::limits::Limits;
-use crate::options::ReadTo;
-use crate::pipeline::{Decoder, Source};
-use crate::tar::{Event, Kind, Parser};
+use super::recognize::{DOCKER, LAYOUT, Names, is_dockers, parser};
+use crate::digest::{Digest, Hasher};
+use crate::pipeline::Source;
+use crate::tar::{Entry, Event, Kind, Parser};
 
 /// Of a tar archive.
 const BLOCK: usize = 512;
@@ -21,12 +19,6 @@ const BLOCK: usize = 512;
 /// Files in an image's archive. Above the largest index with all it leads to; memory is bounded by
 /// it.
 const MEMBERS_MAX: usize = 100_000;
-
-/// The two files that make an image layout.
-const LAYOUT: [&str; 2] = ["oci-layout", "index.json"];
-
-/// What `docker save` wrote before it wrote an image layout, and others write to this day.
-const DOCKER: &str = "manifest.json";
 
 /// The files of one image.
 #[derive(Debug)]
@@ -122,58 +114,48 @@ impl Store {
 }
 
 /// The files of an image's archive by name; none if this is no such archive, but a layer.
-///
-/// An image's archive has an image layout, or docker's manifest, among plain files that lie not deep.
-/// So a layer is known by its first entries, as a rule.
 fn members(file: &File) -> io::Result<Option<HashMap<String, Member>>> {
-    let mut parser = Parser::new(&Limits { bytes: u64::MAX, ..Limits::default() });
-    let (mut members, mut links) = (HashMap::new(), Vec::new());
+    let mut parser = parser();
+    let (mut names, mut members, mut links) = (Names::default(), HashMap::new(), Vec::new());
     let (length, mut position) = (file.metadata()?.len(), 0);
-    while let Some(block) = block_at(file, position)? {
+    'archive: while let Some(block) = block_at(file, position)? {
         position += BLOCK as u64;
-        let (mut rest, mut over) = (&block[..], false);
+        let mut rest = &block[..];
         loop {
             let Ok((used, event)) = parser.step(rest) else { return Ok(None) };
             rest = &rest[used..];
             match event {
                 Event::More => break,
+                Event::End => break 'archive,
                 Event::Data { .. } | Event::EntryEnd | Event::Global => {}
-                Event::End => {
-                    over = true;
-                    break;
-                }
                 Event::Entry => {
                     let entry = parser.entry();
-                    let plain = entry.sparse.is_none() && entry.mode & 0o7000 == 0;
-                    let Some(name) = member_name(&entry.name) else { return Ok(None) };
-                    match entry.kind {
-                        Kind::File if plain && members.len() < MEMBERS_MAX => {
+                    let name = names.see(entry);
+                    if names.is_layer() || members.len() + links.len() == MEMBERS_MAX {
+                        return Ok(None);
+                    }
+                    match (entry.kind, name) {
+                        (Kind::File, name) => {
                             // A header ends with its block, so the data starts at the next.
-                            let (offset, size) = (position, entry.size);
+                            let (offset, size) = (position, stored(entry));
                             position = match after(offset, size) {
                                 Some(end) if end <= length => end,
                                 // Cut, or a size that no file has.
                                 _ => return Ok(None),
                             };
-                            members.insert(name, Member { offset, size });
+                            if let Some(name) = name {
+                                members.insert(name, Member { offset, size });
+                            }
                             pass_over(&mut parser, size);
                         }
-                        Kind::Directory => {}
-                        // Old archives of docker share a layer by a symlink.
-                        Kind::Symlink if links.len() < MEMBERS_MAX => {
-                            links.push((name, entry.link.clone()));
-                        }
-                        _ => return Ok(None),
+                        (Kind::Symlink, Some(name)) => links.push((name, entry.link.clone())),
+                        _ => {}
                     }
                 }
             }
         }
-        if over {
-            break;
-        }
     }
-    let layout = LAYOUT.iter().all(|name| members.contains_key(*name));
-    if !layout && !is_dockers(file, members.get(DOCKER))? {
+    if !names.has_layout() && !has_dockers_manifest(file, members.get(DOCKER))? {
         return Ok(None);
     }
     for (name, target) in links {
@@ -184,20 +166,13 @@ fn members(file: &File) -> io::Result<Option<HashMap<String, Member>>> {
     Ok(Some(members))
 }
 
-/// Whether this is what `docker save` calls a manifest: a list of images with their layers. Any file
-/// system may have a file of that name.
-fn is_dockers(file: &File, manifest: Option<&Member>) -> io::Result<bool> {
+fn has_dockers_manifest(file: &File, manifest: Option<&Member>) -> io::Result<bool> {
     let Some(Member { offset, size }) = manifest.filter(|member| member.size <= JSON_MAX) else {
         return Ok(false);
     };
     let mut bytes = vec![0; *size as usize];
     file.read_exact_at(&mut bytes, *offset)?;
-    let json = serde_json::from_slice::<serde_json::Value>(&bytes);
-    let images = json.as_ref().ok().and_then(serde_json::Value::as_array);
-    // An empty list is no image: there is nothing in it to look at.
-    Ok(images.is_some_and(|images| {
-        !images.is_empty() && images.iter().all(|image| image["Layers"].is_array())
-    }))
+    Ok(is_dockers(&bytes))
 }
 
 /// The file that a symlink in the archive leads to, which must be in it: `../OTHER/layer.tar`.
@@ -215,47 +190,12 @@ fn linked(name: &str, target: &[u8]) -> Option<String> {
     Some(path.join("/"))
 }
 
-/// Whether a compressed file is an image's archive, by what its first entries are called.
-pub(super) fn is_compressed_image(path: &Path) -> Result<bool> {
-    /// Of the archive.
-    const LOOKED_AT: usize = 1 << 20;
-    let failed = |error| ImageError::Io(path.display().to_string(), error);
-    let mut magic = [0; 4];
-    let read = File::open(path).and_then(|file| file.read_at(&mut magic, 0)).map_err(failed)?;
-    if !is_compressed(&magic[..read]) {
-        return Ok(false);
+/// How much of a file the archive has.
+fn stored(entry: &Entry) -> u64 {
+    match &entry.sparse {
+        Some(map) => map.iter().map(|segment| segment.length).sum(),
+        None => entry.size,
     }
-    let Ok((input, _)) = Source::path(path).open(None, ReadTo::EndOfArchive) else {
-        return Ok(false);
-    };
-    let window = Limits::default().zstd_window_log;
-    let mut decoder = Decoder::new(input, None, Algorithm::Sha256, window, Arc::default());
-    let mut bytes = vec![0; LOOKED_AT];
-    let Ok(filled) = decoder.fill(&mut bytes) else { return Ok(false) };
-    let mut parser = Parser::new(&Limits { bytes: u64::MAX, ..Limits::default() });
-    let (mut rest, mut strong) = (&bytes[..filled], false);
-    while let Ok((used, event)) = parser.step(rest) {
-        rest = &rest[used..];
-        match event {
-            Event::More | Event::End => break,
-            Event::Entry => match layout_name(&parser.entry().name) {
-                Some(name) => strong |= is_strong(&name),
-                None => return Ok(false),
-            },
-            Event::Data { .. } | Event::EntryEnd | Event::Global => {}
-        }
-    }
-    Ok(strong)
-}
-
-fn is_compressed(magic: &[u8]) -> bool {
-    magic.starts_with(&[0x1f, 0x8b]) || magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
-}
-
-/// A name that only images have.
-fn is_strong(name: &str) -> bool {
-    let hash = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    name == LAYOUT[0] || name.split(['/', ':', '.']).any(hash) && !name.starts_with('/')
 }
 
 /// Where the next header is.
@@ -285,27 +225,6 @@ fn block_at(file: &File, offset: u64) -> io::Result<Option<[u8; BLOCK]>> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// A name as it is compared, without `./`; none for one that lies deeper than any in an image, or that
-/// is no text.
-fn member_name(name: &[u8]) -> Option<String> {
-    /// `blobs/sha256/HEX`.
-    const DEEPEST: usize = 3;
-    let name = std::str::from_utf8(name).ok()?;
-    let name = name.trim_start_matches("./").trim_matches('/');
-    (name.split('/').count() <= DEEPEST).then(|| name.to_owned())
-}
-
-/// The same of a name that the programs which write images use; none for any other.
-fn layout_name(name: &[u8]) -> Option<String> {
-    let name = member_name(name)?;
-    let top = name.split('/').next().unwrap_or_default();
-    let hash = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let known = matches!(top, "" | "." | "blobs" | "repositories" | "config.json" | DOCKER)
-        || LAYOUT.contains(&top)
-        || top.split([':', '.']).any(hash);
-    known.then_some(name)
 }
 
 /// The digest of `bytes`, by the algorithm of the expected one.

@@ -11,6 +11,7 @@ mod error;
 mod fds;
 mod hash;
 mod inode;
+mod lowers;
 mod open;
 mod path;
 mod resolver;
@@ -19,7 +20,9 @@ mod walk;
 
 pub use error::ResolveError;
 pub(crate) use hash::{PathHash, PathHashes};
-pub(crate) use inode::{has_xattr, is, is_marked, is_whiteout, opaque_xattr, stat_child, times_of};
+pub(crate) use inode::{has_xattr, is, is_marked, is_whiteout, is_xwhiteout};
+pub(crate) use inode::{overlay_xattrs, stat_child, times_of};
+pub(crate) use lowers::{Found, Lower, LowerLayers, Place, look_in_lowers};
 pub(crate) use open::{Opener, open_child, open_locked, unlock};
 pub(crate) use path::{AboveRoot, COMPONENT_MAX, CleanPath, Component, Unclean};
 pub(crate) use resolver::{Resolver, SafeParent, SeenBelow};

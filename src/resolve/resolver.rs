@@ -12,10 +12,11 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::error::ResolveError;
 use super::fds::{Fds, LayerIndex};
-use super::inode::{has_xattr, is, is_marked, opaque_xattr, stat_child, times_of};
+use super::inode::{has_xattr, is, is_marked, is_whiteout, overlay_xattrs, stat_child, times_of};
+use super::lowers::{Found, Lower, LowerLayers, Place, look_in_lowers};
 use super::open::{Opener, open_child, open_locked, unlock};
 use super::path::Component;
-use super::tree::{Below, Dir, DirId, Tree};
+use super::tree::{Below, Dir, DirId, Merged, Tree};
 use super::walk::{Seen, View};
 use crate::errno;
 use crate::options::{Lowers, Mode, Options, OptionsError};
@@ -44,14 +45,14 @@ pub(crate) enum SeenBelow {
     /// The parents were not given.
     Unknown,
     Nothing,
-    /// A directory, in these layers.
-    Dir(Rc<[u16]>),
+    /// A directory, merged of these.
+    Dir(Rc<Merged>),
     /// Anything else, in this layer.
     Other(LayerIndex, Box<Stat>),
 }
 
-/// What a name is in one layer.
-enum SeenIn {
+/// What a name is in the root.
+enum SeenInRoot {
     Nothing,
     Whiteout,
     Dir,
@@ -90,7 +91,7 @@ impl Resolver {
                     layers.push(Arc::new(fd));
                 }
                 let count = u16::try_from(paths.len()).map_err(|_| OptionsError::TooManyLowers)?;
-                Below::Layers((1..=count).collect())
+                Below::Layers(Rc::new(Merged::all(1..=count)))
             }
         };
         let upper = options.upper.as_ref().map(|path| {
@@ -134,7 +135,10 @@ impl Resolver {
         if let Some(fd) = self.fds.get((dir, layer)) {
             return Ok(fd);
         }
-        let path = self.tree.path(dir);
+        let path = match Lower::try_from(layer) {
+            Ok(lower) if lower > 0 => self.tree.path_in(dir, lower),
+            _ => self.tree.path(dir),
+        };
         let base = self.layers[layer].clone();
         let fd = self
             .with_descriptors(|this| this.opener.open(base.as_fd(), &path))
@@ -185,18 +189,18 @@ impl Resolver {
             return Ok(Seen::Dir(child));
         }
         if self.tree.dir(dir).in_root {
-            match self.look_in(dir, 0, name)?.0 {
-                SeenIn::Nothing => {}
-                SeenIn::Whiteout => return Ok(Seen::Whiteout),
-                SeenIn::Dir => return self.adopt(dir, name).map(Seen::Dir),
-                SeenIn::Symlink => return self.read_link(dir, 0, name).map(Seen::Symlink),
-                SeenIn::Other => return Ok(Seen::Other),
+            match self.look_in_root(dir, name)? {
+                SeenInRoot::Nothing => {}
+                SeenInRoot::Whiteout => return Ok(Seen::Whiteout),
+                SeenInRoot::Dir => return self.adopt(dir, name).map(Seen::Dir),
+                SeenInRoot::Symlink => return self.read_link(dir, 0, name).map(Seen::Symlink),
+                SeenInRoot::Other => return Ok(Seen::Other),
             }
         }
         match self.look_below(dir, name)? {
             SeenBelow::Unknown | SeenBelow::Nothing => Ok(Seen::Nothing),
-            SeenBelow::Dir(layers) => {
-                let child = Dir::new(dir, name.as_bytes(), Below::Layers(layers));
+            SeenBelow::Dir(merged) => {
+                let child = Dir::new(dir, name.as_bytes(), Below::Layers(merged));
                 Ok(Seen::Dir(self.tree.add(child)))
             }
             SeenBelow::Other(layer, stat) if is(&stat, FileType::Symlink) => {
@@ -212,68 +216,53 @@ impl Resolver {
         dir: DirId,
         name: Component<'_>,
     ) -> Result<SeenBelow, ResolveError> {
-        let Some(layers) = self.layers_below(dir)? else { return Ok(SeenBelow::Unknown) };
-        let mut merged = Vec::new();
-        for &layer in layers.iter() {
-            let (seen, stat) = self.look_in(dir, layer.into(), name)?;
-            match seen {
-                SeenIn::Nothing => continue,
-                SeenIn::Dir => merged.push(layer),
-                // Anything else hides the layers below, also below a merged directory.
-                SeenIn::Symlink | SeenIn::Other if merged.is_empty() => {
-                    let stat = stat.expect("what exists was looked at");
-                    return Ok(SeenBelow::Other(layer.into(), Box::new(stat)));
-                }
-                SeenIn::Whiteout | SeenIn::Symlink | SeenIn::Other => break,
-            }
-            if self.is_opaque(dir, layer.into(), name)? {
-                break;
-            }
-        }
-        Ok(if merged.is_empty() { SeenBelow::Nothing } else { SeenBelow::Dir(merged.into()) })
+        let Some(above) = self.layers_below(dir)? else { return Ok(SeenBelow::Unknown) };
+        let found = look_in_lowers(&mut LowersOf { resolver: self, dir }, &above.layers, name)?;
+        Ok(match found {
+            Found::Nothing => SeenBelow::Nothing,
+            Found::Dir(found) => SeenBelow::Dir(Rc::new(Merged::new(name.as_bytes(), found))),
+            Found::Other(layer, stat) => SeenBelow::Other(layer.into(), stat),
+        })
     }
 
     /// The lower layers that show through a directory, or none if the parents were not given.
-    pub(crate) fn layers_below(&mut self, dir: DirId) -> Result<Option<Rc<[u16]>>, ResolveError> {
+    pub(crate) fn layers_below(&mut self, dir: DirId) -> Result<Option<Rc<Merged>>, ResolveError> {
         match &self.tree.dir(dir).below {
             Below::Unknown => return Ok(None),
-            Below::Layers(layers) => return Ok(Some(layers.clone())),
+            Below::Layers(merged) => return Ok(Some(merged.clone())),
             Below::Unasked => {}
         }
         let (parent, name) = (self.tree.dir(dir).parent, self.tree.dir(dir).name.clone());
         let name = Component::new(&name).expect("it was one when the directory was added");
         let below = match self.look_below(parent, name)? {
             SeenBelow::Unknown => Below::Unknown,
-            SeenBelow::Dir(layers) => Below::Layers(layers),
+            SeenBelow::Dir(merged) => Below::Layers(merged),
             SeenBelow::Nothing | SeenBelow::Other(..) => Below::nothing(),
         };
-        self.tree.dir_mut(dir).below = below.clone();
+        self.tree.set_below(dir, below.clone());
         Ok(match below {
-            Below::Layers(layers) => Some(layers),
+            Below::Layers(merged) => Some(merged),
             _ => None,
         })
     }
 
-    /// Looks a name up in one layer.
-    fn look_in(
+    fn look_in_root(
         &mut self,
         dir: DirId,
-        layer: LayerIndex,
         name: Component<'_>,
-    ) -> Result<(SeenIn, Option<Stat>), ResolveError> {
-        let fd = self.fd(dir, layer)?;
+    ) -> Result<SeenInRoot, ResolveError> {
+        let fd = self.fd(dir, 0)?;
         let stat = match stat_child(fd.as_fd(), name) {
             Ok(stat) => stat,
-            Err(Errno::NOENT) => return Ok((SeenIn::Nothing, None)),
+            Err(Errno::NOENT) => return Ok(SeenInRoot::Nothing),
             Err(errno) => return Err(self.failed("fstatat", dir, name, errno)),
         };
-        let seen = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => SeenIn::Dir,
-            FileType::Symlink => SeenIn::Symlink,
-            FileType::CharacterDevice if self.overlay() && stat.st_rdev == 0 => SeenIn::Whiteout,
-            _ => SeenIn::Other,
-        };
-        Ok((seen, Some(stat)))
+        Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => SeenInRoot::Dir,
+            FileType::Symlink => SeenInRoot::Symlink,
+            _ if self.overlay() && is_whiteout(&stat) => SeenInRoot::Whiteout,
+            _ => SeenInRoot::Other,
+        })
     }
 
     /// Remembers a directory that exists in the root and that this unpack has not made.
@@ -297,9 +286,15 @@ impl Resolver {
         dir.locked = dir.locked.or(locked);
         dir.pending.mode = dir.locked;
         if self.overlay() {
-            let marked = is_marked(fd.as_fd(), opaque_xattr(self.mode));
+            let xattrs = overlay_xattrs(self.mode);
+            let marked = is_marked(fd.as_fd(), xattrs.opaque);
             if marked.map_err(|errno| failed("fgetxattr", errno))? {
                 dir.below = Below::nothing();
+            } else if has_xattr(fd.as_fd(), xattrs.redirect)
+                .map_err(|errno| failed("fgetxattr", errno))?
+            {
+                // No layer leaves one. A mount did, and changed this directory since.
+                return Err(failed("redirect of a directory in the root,", Errno::OPNOTSUPP));
             }
         }
         let id = self.tree.add(dir);
@@ -360,20 +355,6 @@ impl Resolver {
         }
     }
 
-    fn is_opaque(
-        &mut self,
-        dir: DirId,
-        layer: LayerIndex,
-        name: Component<'_>,
-    ) -> Result<bool, ResolveError> {
-        let at = self.fd(dir, layer)?;
-        let child = self
-            .with_descriptors(|_| open_child(at.as_fd(), name.as_bytes()))
-            .map_err(|errno| self.failed("openat", dir, name, errno))?;
-        is_marked(child.as_fd(), opaque_xattr(self.mode))
-            .map_err(|errno| self.failed("fgetxattr", dir, name, errno))
-    }
-
     fn read_link(
         &mut self,
         dir: DirId,
@@ -384,6 +365,42 @@ impl Resolver {
         readlinkat(&fd, name.as_bytes(), Vec::new())
             .map(|target| target.into_bytes())
             .map_err(|errno| self.failed("readlinkat", dir, name, errno))
+    }
+}
+
+/// The lower layers, for a name in one directory.
+struct LowersOf<'r> {
+    resolver: &'r mut Resolver,
+    dir: DirId,
+}
+
+impl LowerLayers for LowersOf<'_> {
+    fn mode(&self) -> Mode {
+        self.resolver.mode
+    }
+
+    fn bottom(&self) -> Lower {
+        Lower::try_from(self.resolver.layers.len() - 1).expect("looked at when they were opened")
+    }
+
+    fn root(&mut self, layer: Lower) -> Result<Arc<OwnedFd>, ResolveError> {
+        self.resolver.fd(DirId::ROOT, layer.into())
+    }
+
+    fn parent(&mut self, layer: Lower) -> Result<Arc<OwnedFd>, ResolveError> {
+        self.resolver.fd(self.dir, layer.into())
+    }
+
+    fn open_child(&mut self, at: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+        self.resolver.with_descriptors(|_| open_child(at, name))
+    }
+
+    fn ignores_mark(&self, _: Lower, _: &Place) -> bool {
+        false
+    }
+
+    fn path(&self) -> Vec<u8> {
+        self.resolver.tree.path(self.dir)
     }
 }
 

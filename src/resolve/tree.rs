@@ -10,12 +10,16 @@ use std::rc::Rc;
 use rustix::fs::Timestamps;
 
 use super::hash::{PathHash, PathHashes};
+use super::lowers::{Lower, Place};
 
 /// Memory that a directory takes here, its place in its parent and in lists of the job included.
 const DIR_BYTES: u64 = 512;
 
 /// The same for a name that is remembered in a directory that earlier layers have filled.
 const NAME_BYTES: u64 = 64;
+
+/// The same for each place of a directory that a redirect has led to.
+const MOVED_BYTES: u64 = 64;
 
 /// Memory that a directory of this name takes.
 pub(crate) fn dir_bytes(name: &[u8]) -> u64 {
@@ -46,13 +50,63 @@ pub(crate) enum Below {
     Unasked,
     /// The parents were not given.
     Unknown,
-    /// Exactly these, topmost first, by their position among the lowers.
-    Layers(Rc<[u16]>),
+    /// Exactly these.
+    Layers(Rc<Merged>),
+}
+
+/// The parts that lower layers have of one directory.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Merged {
+    /// Topmost first, by their position among the lowers.
+    pub(crate) layers: Box<[Lower]>,
+    /// From which layer on down it is elsewhere, and where: one for each redirect on the way.
+    moved: Box<[(Lower, Place)]>,
+}
+
+impl Merged {
+    /// All layers, each with all of itself: the root.
+    pub(crate) fn all(layers: impl Iterator<Item = Lower>) -> Merged {
+        Merged { layers: layers.collect(), moved: Box::default() }
+    }
+
+    /// A directory of this name, as it was found.
+    pub(crate) fn new(name: &[u8], found: Vec<(Lower, Place)>) -> Merged {
+        let layers = found.iter().map(|(layer, _)| *layer).collect();
+        let mut moved: Vec<(Lower, Place)> = Vec::new();
+        for (layer, place) in found {
+            let same = match moved.last() {
+                Some((_, last)) => place == *last,
+                None => matches!(&place, Place::Beside(beside) if **beside == *name),
+            };
+            if !same {
+                moved.push((layer, place));
+            }
+        }
+        Merged { layers, moved: moved.into() }
+    }
+
+    /// Where a layer has it, if that is elsewhere.
+    fn moved(&self, layer: Lower) -> Option<&Place> {
+        let place = self.moved.iter().rev().find(|(from, _)| *from <= layer);
+        place.map(|(_, place)| place)
+    }
+
+    fn bytes(&self) -> u64 {
+        let moved = self.moved.iter().map(|(_, place)| MOVED_BYTES + place.as_bytes().len() as u64);
+        2 * self.layers.len() as u64 + moved.sum::<u64>()
+    }
 }
 
 impl Below {
     pub(crate) fn nothing() -> Below {
-        Below::Layers(Rc::new([]))
+        Below::Layers(Rc::default())
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Below::Layers(merged) => merged.bytes(),
+            Below::Unasked | Below::Unknown => 0,
+        }
     }
 }
 
@@ -172,7 +226,7 @@ impl Tree {
         let parent = self.dir(dir.parent);
         dir.depth = parent.depth + 1;
         dir.path_hash = self.hashes.of(parent.path_hash, &dir.name);
-        self.bytes += dir_bytes(&dir.name);
+        self.bytes += dir_bytes(&dir.name) + dir.below.bytes();
         let id = DirId(u32::try_from(self.dirs.len()).expect("the entry limit is far below"));
         self.dir_mut(dir.parent).children.insert(dir.name.clone(), id);
         self.dirs.push(Some(dir));
@@ -210,6 +264,36 @@ impl Tree {
     pub(crate) fn hashes_above(&self, id: DirId) -> impl Iterator<Item = PathHash> {
         let parent = |id: &DirId| (*id != DirId::ROOT).then(|| self.dir(*id).parent);
         std::iter::successors(Some(id), parent).map(|id| self.dir(id).path_hash)
+    }
+
+    /// Notes what lower layers have of a directory.
+    pub(crate) fn set_below(&mut self, id: DirId, below: Below) {
+        self.bytes += below.bytes();
+        self.dir_mut(id).below = below;
+    }
+
+    /// Path below the root of a lower layer that has part of the directory.
+    pub(crate) fn path_in(&self, id: DirId, layer: Lower) -> Vec<u8> {
+        let mut parts: Vec<&[u8]> = Vec::new();
+        let mut at = id;
+        while at != DirId::ROOT {
+            let dir = self.dir(at);
+            let moved = match &dir.below {
+                Below::Layers(merged) => merged.moved(layer),
+                Below::Unasked | Below::Unknown => None,
+            };
+            match moved {
+                Some(Place::At(path)) => {
+                    parts.push(path);
+                    break;
+                }
+                Some(Place::Beside(name)) => parts.push(name),
+                None => parts.push(&dir.name),
+            }
+            at = dir.parent;
+        }
+        parts.reverse();
+        parts.join(&b'/')
     }
 
     /// Path below the root, for opening; empty for the root.

@@ -4,6 +4,7 @@
 mod audit;
 mod check;
 mod common;
+mod image_or_layer;
 mod scan;
 mod unpack;
 mod unread;

@@ -2,17 +2,16 @@
 //! `ocilayer scan` as a user runs it.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::common::{Ran, command, layer, ocilayer, small_layer};
+use crate::common::{Ran, command, gzip, layer, ocilayer, small_layer};
 
 /// A directory with these files.
-fn place(files: &[(&str, &[u8])]) -> TempDir {
+pub fn place(files: &[(&str, &[u8])]) -> TempDir {
     let place = tempfile::tempdir().unwrap();
     for (name, bytes) in files {
         fs::write(place.path().join(name), bytes).unwrap();
@@ -162,17 +161,17 @@ fn findings_that_cannot_be_printed_are_a_failure() {
 
 /// An image in the making: files by their names in the layout.
 #[derive(Default)]
-struct Image(Vec<(String, Vec<u8>)>);
+pub struct Image(pub Vec<(String, Vec<u8>)>);
 
 impl Image {
-    fn blob(&mut self, bytes: &[u8]) -> String {
+    pub fn blob(&mut self, bytes: &[u8]) -> String {
         let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         self.0.push((format!("blobs/sha256/{hex}"), bytes.to_vec()));
         format!("sha256:{hex}")
     }
 
     /// A manifest of these layers, as a descriptor.
-    fn manifest(&mut self, layers: &[&[u8]]) -> Value {
+    pub fn manifest(&mut self, layers: &[&[u8]]) -> Value {
         let digests: Vec<String> = layers.iter().map(|layer| self.blob(layer)).collect();
         let config = json!({ "rootfs": { "type": "layers", "diff_ids": digests } });
         let config = self.blob(config.to_string().as_bytes());
@@ -183,13 +182,13 @@ impl Image {
         json!({ "digest": self.blob(manifest.to_string().as_bytes()) })
     }
 
-    fn index(&mut self, manifests: &[Value]) {
+    pub fn index(&mut self, manifests: &[Value]) {
         let index = json!({ "manifests": manifests });
         self.0.push(("index.json".into(), index.to_string().into()));
         self.0.push(("oci-layout".into(), b"{\"imageLayoutVersion\":\"1.0.0\"}".to_vec()));
     }
 
-    fn archive(&self) -> Vec<u8> {
+    pub fn archive(&self) -> Vec<u8> {
         let mut archive = tar::Builder::new(Vec::new());
         for (name, bytes) in &self.0 {
             let mut header = tar::Header::new_ustar();
@@ -362,12 +361,6 @@ fn image_is_not_taken_for_a_layer() {
         assert_eq!(ocilayer(place.path(), &owners, b"").code, Some(0));
     }
     assert!(place.path().join("root/blobs").is_dir());
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 #[test]
