@@ -33,6 +33,7 @@ lint: lint-tools
 	cd go-bindings && $(GO_VET) ./...
 	cd go-bindings/containerd/archive && $(GO_VET) ./...
 	cd go-bindings/containerd && $(GO_VET) ./... && $(GO_VET) -tags e2e,bench ./e2e
+	cd go-bindings/containerd/differences/builders && go vet ./...
 	mandoc -T lint -W warning man/*
 	shellcheck --severity=warning $(SCRIPTS)
 	scripts/check-licences
@@ -100,12 +101,21 @@ DEMO_PACKAGES := attr buildah debootstrap jq
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 
-## install: builds and installs library, header, pkg-config file, command, manual pages: PREFIX, LIBDIR, DESTDIR
+## build: library and command for `make install`; neither installs packages: CARGO_BUILD_TARGET, CARGO_TARGET_DIR
+.PHONY: build
+build:
+	scripts/build
+
+## install: copies what was built, header, pkg-config and CMake files, manual pages: PREFIX, LIBDIR, DESTDIR
 .PHONY: install
 install:
-	PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" DESTDIR="$(DESTDIR)" scripts/install
-	$(CARGO) build --quiet --release --package ocilayer-cli --features "$$(scripts/features)"
-	install -D -s -m 755 "$${CARGO_TARGET_DIR:-target}/release/ocilayer" "$(DESTDIR)$(PREFIX)/bin/ocilayer"
+	@PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" DESTDIR="$(DESTDIR)" scripts/install
+	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig || true
+
+## uninstall: removes what install copied, with the same PREFIX, LIBDIR, DESTDIR
+.PHONY: uninstall
+uninstall:
+	@PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" DESTDIR="$(DESTDIR)" scripts/install uninstall
 
 ## install-differ: builds and installs ocilayer-differ for containerd, its units: PREFIX, DESTDIR
 .PHONY: install-differ
@@ -150,7 +160,7 @@ bench-containerd:
 	$(need) $(CONTAINERD_PACKAGES)
 	scripts/test-containerd -tags e2e,bench -run Benchmark
 
-CONTAINERD_PACKAGES := attr buildah debootstrap docker-registry gcc jq libc6-dev pkg-config python3-venv runc skopeo systemd util-linux
+CONTAINERD_PACKAGES := acl attr buildah busybox cpio curl debootstrap docker-registry dpkg-dev gcc git isal jq libarchive-tools libc6-dev libcap2-bin p7zip-full pax perl pigz pkg-config python3 python3-venv runc skopeo systemd tabix umoci util-linux zopfli zstd
 
 ## bench: compares with other appliers on real layers; QUICK=1 for a first look, ARGS; root, 12 GB of disk
 .PHONY: bench

@@ -23,6 +23,8 @@
 #define OCILAYER_VERSION_MAJOR 0
 #define OCILAYER_VERSION_MINOR 1
 #define OCILAYER_VERSION_PATCH 0
+#define OCILAYER_VERSION_NUMBER \
+  (OCILAYER_VERSION_MAJOR * 10000 + OCILAYER_VERSION_MINOR * 100 + OCILAYER_VERSION_PATCH)
 #define OCILAYER_VERSION_STRING "0.1.0"
 /* Options with every field at its default. */
 #define OCILAYER_OPTIONS_INIT \
@@ -503,7 +505,7 @@ typedef struct ocilayer_source ocilayer_source;
  * @buffer is borrowed until return and its content is undefined before. It runs only on the
  * thread that called unpack_layer or ocilayer_scan. It must return: no longjmp, no C++ exception.
  */
-typedef int (*ocilayer_read)(void *userdata, uint8_t *buffer, size_t length, size_t *got);
+typedef int (*ocilayer_read_fn)(void *userdata, uint8_t *buffer, size_t length, size_t *got);
 
 /**
  * @count ids of the archive from @container on become those from @host on.
@@ -917,9 +919,32 @@ typedef struct ocilayer_damage {
  */
 typedef int (*ocilayer_damage_fn)(void *userdata, const struct ocilayer_damage *damage);
 
+/**
+ * The name that ocilayer_read_fn had before.
+ */
+typedef ocilayer_read_fn ocilayer_read;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+/**
+ * Major, minor and patch of the library that runs: 10,203 for 1.2.3. To compare with
+ * `OCILAYER_VERSION_NUMBER`, that of the header.
+ *
+ * Any thread may call this.
+ */
+uint32_t ocilayer_version_number(void);
+
+/**
+ * What decompresses gzip in the library that runs: "isa-l" or "zlib-rs". The first is faster, and the
+ * second is what is built without ISA-L's tools.
+ *
+ * Returns a static string.
+ *
+ * Any thread may call this.
+ */
+const char *ocilayer_gzip_backend(void);
 
 /**
  * The version of the library that runs, such as "0.1.0".
@@ -939,6 +964,15 @@ const char *ocilayer_version(void);
  * @error is borrowed until return. Threads may share it.
  */
 uint32_t ocilayer_error_kind(const struct ocilayer_error *error);
+
+/**
+ * The name of a kind, as it stands in JSON: "filesystem" for OCILAYER_ERROR_FILESYSTEM.
+ *
+ * Returns a static string, "none" for OCILAYER_ERROR_NONE, "unknown" for what is no kind.
+ *
+ * Any thread may call this.
+ */
+const char *ocilayer_error_kind_name(uint32_t kind);
 
 /**
  * The errno of an error, positive; 0 for NULL. The failed call returned it as a negative number.
@@ -1100,7 +1134,7 @@ int ocilayer_source_from_memory(const uint8_t *data,
  *
  * Any thread may call this. @read runs only on the thread that unpacks or scans.
  */
-int ocilayer_source_from_reader(ocilayer_read read,
+int ocilayer_source_from_reader(ocilayer_read_fn read,
                                 void *userdata,
                                 struct ocilayer_source **source,
                                 struct ocilayer_error **error);
@@ -1315,6 +1349,15 @@ int unpack_layer(struct ocilayer_source *source,
                  struct ocilayer_error **error);
 
 /**
+ * The same as unpack_layer, by a name that begins as all others do.
+ */
+int ocilayer_unpack_layer(struct ocilayer_source *source,
+                          const char *root,
+                          const struct ocilayer_options *options,
+                          struct ocilayer_report **report,
+                          struct ocilayer_error **error);
+
+/**
  * Ask the running kernel whether its overlayfs copies the opaque mark of a lower directory up,
  * which hides the files of all layers below ("ovl: don't copy up opaqueness" is missing). It
  * mounts a small overlay in a new directory below @dir and looks. The file system of @dir
@@ -1334,6 +1377,13 @@ int unpack_layer(struct ocilayer_source *source,
 int check_overlay_opaque_propagation(const char *dir,
                                      struct ocilayer_check **check,
                                      struct ocilayer_error **error);
+
+/**
+ * The same as check_overlay_opaque_propagation, by a name that begins as all others do.
+ */
+int ocilayer_check_overlay_opaque_propagation(const char *dir,
+                                              struct ocilayer_check **check,
+                                              struct ocilayer_error **error);
 
 /**
  * The answer: one of OCILAYER_VERDICT_*.

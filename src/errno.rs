@@ -118,10 +118,23 @@ impl Errno {
     }
 }
 
-/// As [`std::io::Error`] says it: `No such file or directory (os error 2)`.
+/// As strerror(3) says it: `No such file or directory`.
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        io::Error::from_raw_os_error(self.0).fmt(f)
+        let text = io::Error::from_raw_os_error(self.0).to_string();
+        f.write_str(text.strip_suffix(&format!(" (os error {})", self.0)).unwrap_or(&text))
+    }
+}
+
+/// An error of std, with the kernel's part of it said as [`Errno`] does.
+pub(crate) struct Plain<'e>(pub(crate) &'e io::Error);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.raw_os_error() {
+            Some(errno) => Errno(errno).fmt(f),
+            None => self.0.fmt(f),
+        }
     }
 }
 

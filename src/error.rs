@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::apply::{ApplyError, JobCause, JobError};
 use crate::digest::DigestError;
-use crate::errno::Errno;
+use crate::errno::{Errno, Plain};
 use crate::layer::LayerError;
 use crate::limits::LimitExceeded;
 use crate::options::OptionsError;
@@ -89,7 +89,7 @@ pub enum Cause {
     #[error("finding callback: {0}")]
     Finding(Errno),
     /// A thread could not be started (pthread_create(3)).
-    #[error("start of a thread: {0}")]
+    #[error("start of a thread: {}", Plain(.0))]
     Thread(std::io::Error),
     /// The caller cancelled.
     #[error("cancelled")]

@@ -56,6 +56,7 @@ mod setters;
 mod sys;
 mod tar;
 mod unpack;
+mod version;
 
 pub use apply::ApplyError;
 pub use audit::{AuditLayer, AuditObserver, AuditOptions, AuditReport, Damage, DamageKind};
@@ -82,6 +83,7 @@ pub use tar::{NameFault, NumberFault, PaxFault, Quoted, SparseFault, TarError};
 #[doc(hidden)]
 pub use unpack::stages;
 pub use unpack::{unpack, unpack_with};
+pub use version::{GZIP_BACKEND, VERSION};
 
 /// The archive parser by itself, for fuzzing; not kept stable.
 #[cfg(feature = "fuzzing")]

@@ -31,6 +31,8 @@ fn version_macros() -> String {
          #define OCILAYER_VERSION_MAJOR {}\n\
          #define OCILAYER_VERSION_MINOR {}\n\
          #define OCILAYER_VERSION_PATCH {}\n\
+         #define OCILAYER_VERSION_NUMBER \\\n  \
+         (OCILAYER_VERSION_MAJOR * 10000 + OCILAYER_VERSION_MINOR * 100 + OCILAYER_VERSION_PATCH)\n\
          #define OCILAYER_VERSION_STRING \"{}\"",
         env!("CARGO_PKG_VERSION_MAJOR"),
         env!("CARGO_PKG_VERSION_MINOR"),

@@ -5,9 +5,18 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use glob::Pattern;
 use ocilayer::{Digest, IdRange, MAX_THREADS};
 
 use crate::values;
+
+/// With what decompresses gzip, and the commit if it is known.
+const VERSION: &str = {
+    match ocilayer::GZIP_BACKEND.as_bytes() {
+        b"isa-l" => concat!(env!("CARGO_PKG_VERSION"), env!("OCILAYER_COMMIT"), ", gzip by isa-l"),
+        _ => concat!(env!("CARGO_PKG_VERSION"), env!("OCILAYER_COMMIT"), ", gzip by zlib-rs"),
+    }
+};
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -60,7 +69,7 @@ Examples:
 
 /// Applies OCI image layers to directories: fast, and safe against hostile layers.
 #[derive(Debug, Parser)]
-#[command(name = "ocilayer", version, after_help = EXIT_STATUS, max_term_width = 100)]
+#[command(name = "ocilayer", version = VERSION, after_help = EXIT_STATUS, max_term_width = 100)]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
@@ -117,6 +126,17 @@ pub struct Unpack {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = values::threads)]
     #[arg(help = format!("Worker threads, at most {MAX_THREADS}; 0 chooses by the number of CPUs"))]
     pub threads: usize,
+
+    /// Leaves out what has this name, and all below it; * ? [..] and ** are as in a shell.
+    ///
+    /// Names are those of the layer's entries without a leading / or ./, those of whiteouts included.
+    /// May be repeated.
+    #[arg(long, value_name = "PATTERN", value_parser = values::pattern)]
+    pub exclude: Vec<Pattern>,
+
+    /// Does not compute the digest of the compressed bytes, for who has checked it already.
+    #[arg(long, conflicts_with = "digest")]
+    pub no_blob_digest: bool,
 
     /// What is on disk at the end.
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
@@ -196,6 +216,10 @@ pub struct Scan {
     /// Prints a line of JSON for each finding, and one with the report of each layer.
     #[arg(long)]
     pub json: bool,
+
+    /// Prints no single findings but refusals, only what was found of each layer.
+    #[arg(long)]
+    pub summary: bool,
 
     #[command(flatten)]
     pub limits: Limits,

@@ -77,6 +77,14 @@ fn print_help(answer: &clap::Error) -> Exit {
     }
 }
 
+/// As the library says it: without the number.
+fn plain(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(errno) => ocilayer::Errno::from_raw_os_error(errno).to_string(),
+        None => error.to_string(),
+    }
+}
+
 /// Standard output, whole or not at all as far as the exit status is concerned.
 fn print(text: &str) -> io::Result<()> {
     let mut out = stdout().lock();
@@ -86,6 +94,6 @@ fn print(text: &str) -> io::Result<()> {
 
 /// A script must not take a cut report for a whole one.
 fn output_failed(error: &io::Error) -> Exit {
-    complain(format_args!("standard output: {error}"));
+    complain(format_args!("standard output: {}", plain(error)));
     Exit::Failed
 }

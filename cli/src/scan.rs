@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write, stdout};
 
 use indicatif::HumanCount;
 use ocilayer::image::{self, Contents, ImageError, Store};
-use ocilayer::{Errno, Finding, Lowers, Options, ScanObserver, ScanReport, Source, scan};
+use ocilayer::{Digest, Errno, Finding, Lowers, Options, ScanObserver, ScanReport, Source, scan};
 use serde_json::{Value, json};
 
 use crate::input::{self, Input};
@@ -26,11 +26,14 @@ pub fn run(arguments: &args::Scan) -> Exit {
     let options = match meaning(arguments) {
         Ok(options) => options,
         Err(refusal) => {
-            complain(&refusal);
-            return refusal.exit();
+            return refusal.tell(arguments.json);
         }
     };
-    let printer = Printer { out: BufWriter::new(stdout().lock()), json: arguments.json };
+    let printer = Printer {
+        out: BufWriter::new(stdout().lock()),
+        json: arguments.json,
+        summary: arguments.summary,
+    };
     let mut scans = Scans { options, printer, refused: false, failed: false };
     let done = arguments.layers.iter().try_for_each(|layer| scans.argument(layer, arguments));
     match done.and_then(|()| scans.printer.out.flush()) {
@@ -50,6 +53,39 @@ fn meaning(arguments: &args::Scan) -> Result<Options, Refusal> {
         .cancel(cancel))
 }
 
+/// A layer, and where it was found.
+struct Name {
+    /// The argument.
+    file: String,
+    /// Of an image's layer: its digest, or where the archive has it.
+    blob: Option<String>,
+}
+
+impl Name {
+    fn of(file: &str) -> Name {
+        Name { file: file.to_owned(), blob: None }
+    }
+
+    /// As it is called in one piece.
+    fn whole(&self) -> String {
+        match &self.blob {
+            Some(blob) => format!("{} {blob}", self.file),
+            None => self.file.clone(),
+        }
+    }
+
+    /// The fields of a line of JSON, without the brace at the end.
+    fn json(&self) -> String {
+        let mut fields = json!({ "layer": self.whole(), "file": self.file });
+        if let Some(digest) = self.blob.as_ref().filter(|blob| blob.contains(':')) {
+            fields["digest"] = json!(digest);
+        }
+        let mut text = fields.to_string();
+        text.pop();
+        text
+    }
+}
+
 /// All that was asked for, one layer after the other.
 struct Scans<'o> {
     options: Options,
@@ -61,42 +97,40 @@ struct Scans<'o> {
 impl Scans<'_> {
     /// A layer, or each layer of an image. An error is one of standard output.
     fn argument(&mut self, layer: &OsStr, arguments: &args::Scan) -> io::Result<()> {
-        let shown = layer.to_string_lossy().into_owned();
+        let name = Name::of(&layer.to_string_lossy());
         let file = input::as_file(layer).filter(|_| !arguments.layer);
         match file.as_deref().map_or(Ok(None), image::open) {
             Ok(None) if file.is_some_and(|file| image::is_compressed(&file).unwrap_or(false)) => {
-                self.fail(&shown, COMPRESSED_IMAGE, Value::Null)
+                self.fail(&name, COMPRESSED_IMAGE, Value::Null)
             }
             Ok(None) => match Input::open(layer) {
-                Ok(input) => self.input(&shown, input, arguments),
-                Err(refusal) => self.fail(&shown, &refusal.to_string(), Value::Null),
+                Ok(input) => self.input(&name, input, arguments),
+                Err(refusal) => self.fail(&name, &refusal.to_string(), Value::Null),
             },
             Ok(Some(store)) => match image::read(&store) {
-                Ok(contents) => self.image(&shown, &store, &contents),
-                Err(error) => self.fail_image(&shown, &error),
+                Ok(contents) => self.image(&name, &store, &contents),
+                Err(error) => self.fail_image(&name, &error),
             },
-            Err(error) => self.fail_image(&shown, &error),
+            Err(error) => self.fail_image(&name, &error),
         }
     }
 
-    fn input(&mut self, shown: &str, input: Input, arguments: &args::Scan) -> io::Result<()> {
+    fn input(&mut self, name: &Name, input: Input, arguments: &args::Scan) -> io::Result<()> {
         let (source, seen) = input.split();
-        self.layer(shown, source, self.options.clone())?;
+        self.layer(name, source, self.options.clone())?;
         match seen.is_image() && !arguments.layer {
-            true => self.fail(shown, IMAGE_INPUT, Value::Null),
+            true => self.fail(name, IMAGE_INPUT, Value::Null),
             false => Ok(()),
         }
     }
 
-    fn image(&mut self, shown: &str, store: &Store, contents: &Contents) -> io::Result<()> {
+    fn image(&mut self, image: &Name, store: &Store, contents: &Contents) -> io::Result<()> {
         for note in &contents.notes {
-            self.printer.note(shown, note)?;
+            self.printer.note(image, note)?;
         }
         for layer in &contents.layers {
-            let name = match &layer.digest {
-                Some(digest) => format!("{shown} {digest}"),
-                None => format!("{shown} {}", layer.blob),
-            };
+            let blob = layer.digest.as_ref().map_or_else(|| layer.blob.clone(), Digest::to_string);
+            let name = Name { file: image.file.clone(), blob: Some(blob) };
             let mut options = self.options.clone();
             options.expect.blob = layer.digest.clone();
             options.expect.diff_id = layer.diff_id.clone();
@@ -111,7 +145,7 @@ impl Scans<'_> {
         Ok(())
     }
 
-    fn layer(&mut self, name: &str, source: Source<'_>, options: Options) -> io::Result<()> {
+    fn layer(&mut self, name: &Name, source: Source<'_>, options: Options) -> io::Result<()> {
         self.printer.begin(name)?;
         let mut telling = Telling { printer: &mut self.printer, name, failed: None };
         let result = scan(source, &options, &mut telling);
@@ -119,7 +153,7 @@ impl Scans<'_> {
             return Err(error);
         }
         match result {
-            Ok(report) if name == "-" && report.blob_bytes == 0 => {
+            Ok(report) if name.file == "-" && report.blob_bytes == 0 => {
                 self.fail(name, &Refusal::EmptyInput.to_string(), Value::Null)
             }
             Ok(report) => {
@@ -130,22 +164,22 @@ impl Scans<'_> {
         }
     }
 
-    fn fail_image(&mut self, name: &str, error: &ImageError) -> io::Result<()> {
+    fn fail_image(&mut self, name: &Name, error: &ImageError) -> io::Result<()> {
         self.fail(name, &error.to_string(), Value::Null)
     }
 
-    fn fail(&mut self, name: &str, message: &str, error: Value) -> io::Result<()> {
+    fn fail(&mut self, name: &Name, message: &str, error: Value) -> io::Result<()> {
         self.failed = true;
         complain(format_args!("{}: {message}", shown(name)));
         let error = if error.is_null() { json!({ "message": message }) } else { error };
-        self.printer.line(|| json!({ "layer": name, "error": error }).to_string())
+        self.printer.line(|| format!("{},\"error\":{error}}}", name.json()))
     }
 }
 
 /// Prints findings as they come.
 struct Telling<'t, 'o> {
     printer: &'t mut Printer<'o>,
-    name: &'t str,
+    name: &'t Name,
     failed: Option<io::Error>,
 }
 
@@ -161,6 +195,7 @@ impl ScanObserver for Telling<'_, '_> {
 struct Printer<'o> {
     out: BufWriter<io::StdoutLock<'o>>,
     json: bool,
+    summary: bool,
 }
 
 impl Printer<'_> {
@@ -168,22 +203,25 @@ impl Printer<'_> {
         if self.json { writeln!(self.out, "{}", text()) } else { Ok(()) }
     }
 
-    fn begin(&mut self, name: &str) -> io::Result<()> {
+    fn begin(&mut self, name: &Name) -> io::Result<()> {
         if self.json { Ok(()) } else { writeln!(self.out, "{}", shown(name)) }
     }
 
-    fn note(&mut self, name: &str, note: &str) -> io::Result<()> {
+    fn note(&mut self, name: &Name, note: &str) -> io::Result<()> {
         match self.json {
-            true => writeln!(self.out, "{}", json!({ "layer": name, "note": note })),
+            true => writeln!(self.out, "{},\"note\":{}}}", name.json(), json!(note)),
             false => writeln!(self.out, "{}: {note}", shown(name)),
         }
     }
 
-    fn finding(&mut self, name: &str, finding: &Finding) -> io::Result<()> {
+    fn finding(&mut self, name: &Name, finding: &Finding) -> io::Result<()> {
+        if self.summary && finding.refusal.is_none() {
+            return Ok(());
+        }
         if self.json {
             let object = finding.to_json();
             // Both are objects: the layer's name goes before the finding's own fields.
-            return writeln!(self.out, "{{\"layer\":{},{}", json!(name), &object[1..]);
+            return writeln!(self.out, "{},{}", name.json(), &object[1..]);
         }
         let kind = finding.kind.describe();
         match (&finding.place, &finding.refusal) {
@@ -196,10 +234,10 @@ impl Printer<'_> {
         }
     }
 
-    fn end(&mut self, name: &str, report: &ScanReport) -> io::Result<()> {
+    fn end(&mut self, name: &Name, report: &ScanReport) -> io::Result<()> {
         if self.json {
             let object = report.to_json();
-            return writeln!(self.out, "{{\"layer\":{},\"report\":{object}}}", json!(name));
+            return writeln!(self.out, "{},\"report\":{object}}}", name.json());
         }
         writeln!(self.out, "{}", sum(report))
     }
@@ -227,6 +265,6 @@ fn sum(report: &ScanReport) -> String {
 }
 
 /// A file's or blob's name as it may go to a terminal.
-fn shown(name: &str) -> String {
-    name.escape_debug().to_string()
+fn shown(name: &Name) -> String {
+    name.whole().escape_debug().to_string()
 }

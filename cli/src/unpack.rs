@@ -16,7 +16,7 @@ use crate::args;
 use crate::input::{self, Input};
 use crate::progress::Display;
 use crate::summary::Summary;
-use crate::{Exit, complain, output_failed, print, signals, values};
+use crate::{Exit, complain, output_failed, plain, print, signals, values};
 
 /// Why an unpack is not even begun.
 #[derive(Debug, thiserror::Error)]
@@ -37,15 +37,15 @@ pub enum Refusal {
     Image(PathBuf),
     #[error("standard input was an image and not a layer, and {} has its files now: unpack its layers one by one, bottom first, as `ocilayer scan` lists them, or say --layer if it is one", .0.display())]
     ImageInput(PathBuf),
-    #[error("standard input: {0}")]
+    #[error("standard input: {}", plain(.0))]
     Input(io::Error),
     #[error(
         "standard input is empty, as after a download that failed: --digest says that it may be"
     )]
     EmptyInput,
-    #[error("{file}: {error}")]
+    #[error("{file}: {}", plain(error))]
     LentIds { file: &'static str, error: io::Error },
-    #[error("signal handlers: {0}")]
+    #[error("signal handlers: {}", plain(.0))]
     Signals(io::Error),
 }
 
@@ -53,10 +53,7 @@ pub fn run(arguments: &args::Unpack) -> Exit {
     match begin(arguments) {
         Ok(Ok(report)) => succeed(arguments, &report),
         Ok(Err(error)) => fail(arguments, &error),
-        Err(refusal) => {
-            complain(&refusal);
-            refusal.exit()
-        }
+        Err(refusal) => refusal.tell(arguments.json),
     }
 }
 
@@ -65,7 +62,7 @@ fn begin(arguments: &args::Unpack) -> Result<ocilayer::Result<Report>, Refusal> 
     refuse_image(arguments)?;
     let (source, seen) = Input::open(&arguments.layer)?.split();
     options.cancel = Some(signals::cancel_on_interrupt().map_err(Refusal::Signals)?);
-    let mut display = Display::new(arguments.quiet, arguments.verbose);
+    let mut display = Display::new(arguments.quiet, arguments.verbose, &arguments.exclude);
     let outcome = ocilayer::unpack_with(source, &arguments.root, &options, &mut display);
     display.finish();
     match outcome {
@@ -104,6 +101,7 @@ fn meaning(arguments: &args::Unpack) -> Result<Options, Refusal> {
         .lowers(lowers(arguments)?)
         .upper(upper(arguments)?)
         .expect(expect)
+        .skip_blob_digest(arguments.no_blob_digest)
         .threads(arguments.threads)
         .limits(limits(&arguments.limits)?)
         .owners(owners(&arguments.ownership)?)
@@ -255,7 +253,12 @@ fn raising(error: &Error) -> String {
 
 /// What the next command should know about the root.
 fn consequence(error: &Error, root: &Path) -> String {
-    let begun = error.report().is_some_and(|report| report.entries.total > 0);
+    let begun = error.report().is_some_and(|report| {
+        let Report { entries, whiteouts, opaque_directories, implied_directories, .. } = report;
+        let made = [entries.files, entries.directories, entries.symlinks, entries.hardlinks];
+        let others = [entries.fifos, entries.devices, *whiteouts, *opaque_directories];
+        made.iter().chain(&others).sum::<u64>() + implied_directories + report.bytes.files > 0
+    });
     if begun { format!("; {} holds a part of the layer", root.display()) } else { String::new() }
 }
 
@@ -274,6 +277,16 @@ fn is_usage(error: &Error) -> bool {
 }
 
 impl Refusal {
+    /// On standard error, and where JSON is wanted as an object, too.
+    pub fn tell(&self, json: bool) -> Exit {
+        complain(self);
+        let object = json!({ "error": { "message": self.to_string() }, "report": null });
+        match json.then(|| print(&format!("{object}\n"))) {
+            Some(Err(error)) => output_failed(&error),
+            _ => self.exit(),
+        }
+    }
+
     /// Whether the command line is at fault, or the machine.
     pub fn exit(&self) -> Exit {
         match self {

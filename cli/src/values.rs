@@ -72,6 +72,15 @@ pub fn lent_ids(file: &str, user: &str) -> Vec<IdRange> {
     ranges
 }
 
+/// A name or a pattern of names, below the root.
+pub fn pattern(text: &str) -> Result<glob::Pattern, String> {
+    let names = text.trim_start_matches("./").trim_matches('/');
+    match names {
+        "" => Err("the root is in every layer".into()),
+        names => glob::Pattern::new(names).map_err(|error| error.to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -119,6 +119,17 @@ pub unsafe extern "C" fn check_overlay_opaque_propagation(
     unsafe { guarded(error, work) }
 }
 
+/// The same as check_overlay_opaque_propagation, by a name that begins as all others do.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ocilayer_check_overlay_opaque_propagation(
+    dir: *const c_char,
+    check: *mut *mut ocilayer_check,
+    error: *mut *mut ocilayer_error,
+) -> c_int {
+    // SAFETY: what the header asks for is the same.
+    unsafe { check_overlay_opaque_propagation(dir, check, error) }
+}
+
 /// # Safety
 /// `check` is NULL or a check that was not freed.
 unsafe fn read<T: Copy>(

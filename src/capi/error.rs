@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ocilayer_error`.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{CStr, c_char, c_int};
 
 use super::argument::free;
 use super::failure::Failure;
@@ -122,6 +122,32 @@ pub unsafe extern "C" fn ocilayer_error_kind(error: *const ocilayer_error) -> u3
     unsafe { ocilayer_error::read(error, none, |error| Some(error.kind)) }
 }
 
+/// The name of a kind, as it stands in JSON: "filesystem" for OCILAYER_ERROR_FILESYSTEM.
+///
+/// Returns a static string, "none" for OCILAYER_ERROR_NONE, "unknown" for what is no kind.
+///
+/// Any thread may call this.
+#[unsafe(no_mangle)]
+pub extern "C" fn ocilayer_error_kind_name(kind: u32) -> *const c_char {
+    const NAMES: [&CStr; 13] = [
+        c"none",
+        c"invalid_argument",
+        c"source",
+        c"corrupt",
+        c"archive",
+        c"layer",
+        c"digest",
+        c"limit",
+        c"filesystem",
+        c"cancelled",
+        c"callback",
+        c"panic",
+        c"unsupported",
+    ];
+    let name = usize::try_from(kind).ok().and_then(|kind| NAMES.get(kind));
+    name.map_or(c"unknown", |name| *name).as_ptr()
+}
+
 /// The errno of an error, positive; 0 for NULL. The failed call returned it as a negative number.
 ///
 /// @error is borrowed until return. Threads may share it.
@@ -200,4 +226,36 @@ pub unsafe extern "C" fn ocilayer_error_offset(error: *const ocilayer_error) -> 
 pub unsafe extern "C" fn ocilayer_error_free(error: *mut ocilayer_error) {
     // SAFETY: NULL or from a failed call and not freed before, as the header asks.
     infallible((), || unsafe { free(error) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_kinds_are_those_of_json() {
+        use ErrorKind as K;
+        let kinds = [
+            K::InvalidArgument,
+            K::Source,
+            K::Corrupt,
+            K::Archive,
+            K::Layer,
+            K::Digest,
+            K::Limit,
+            K::Filesystem,
+            K::Cancelled,
+            K::Callback,
+            K::Panic,
+            K::Unsupported,
+        ];
+        // SAFETY: static strings.
+        let name =
+            |kind| unsafe { CStr::from_ptr(ocilayer_error_kind_name(kind)) }.to_str().unwrap();
+        for kind in kinds {
+            let json = serde_json::to_value(kind).unwrap();
+            assert_eq!(json, name(ocilayer_error_kinds::from(kind) as u32));
+        }
+        assert_eq!((name(0), name(13), name(u32::MAX)), ("none", "unknown", "unknown"));
+    }
 }

@@ -32,7 +32,7 @@ enum Origin {
 ///
 /// @buffer is borrowed until return and its content is undefined before. It runs only on the
 /// thread that called unpack_layer or ocilayer_scan. It must return: no longjmp, no C++ exception.
-pub type ocilayer_read = Option<
+pub type ocilayer_read_fn = Option<
     unsafe extern "C" fn(
         userdata: *mut c_void,
         buffer: *mut u8,
@@ -40,6 +40,10 @@ pub type ocilayer_read = Option<
         got: *mut usize,
     ) -> c_int,
 >;
+
+/// The name that ocilayer_read_fn had before.
+#[allow(dead_code)]
+pub type ocilayer_read = ocilayer_read_fn;
 
 /// What the caller wants to see again in its function.
 struct Userdata(*mut c_void);
@@ -83,7 +87,7 @@ impl ocilayer_source {
 }
 
 /// # Safety
-/// `read` keeps what [`ocilayer_read`] says, and `userdata` is its own.
+/// `read` keeps what [`ocilayer_read_fn`] says, and `userdata` is its own.
 unsafe fn call(read: Read, userdata: *mut c_void, buffer: &mut [u8]) -> Result<usize, Errno> {
     let mut got = 0;
     // SAFETY: the buffer is as long as said; the rest is the caller's promise. Whether `got` is
@@ -198,7 +202,7 @@ pub unsafe extern "C" fn ocilayer_source_from_memory(
 /// Any thread may call this. @read runs only on the thread that unpacks or scans.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ocilayer_source_from_reader(
-    read: ocilayer_read,
+    read: ocilayer_read_fn,
     userdata: *mut c_void,
     source: *mut *mut ocilayer_source,
     error: *mut *mut ocilayer_error,

@@ -64,3 +64,16 @@ pub unsafe extern "C" fn unpack_layer(
     // SAFETY: `error` is NULL or writable, as the header asks.
     unsafe { guarded(error, work) }
 }
+
+/// The same as unpack_layer, by a name that begins as all others do.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ocilayer_unpack_layer(
+    source: *mut ocilayer_source,
+    root: *const c_char,
+    options: *const ocilayer_options,
+    report: *mut *mut ocilayer_report,
+    error: *mut *mut ocilayer_error,
+) -> c_int {
+    // SAFETY: what the header asks for is the same.
+    unsafe { unpack_layer(source, root, options, report, error) }
+}

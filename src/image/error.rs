@@ -4,6 +4,7 @@
 use std::io;
 
 use crate::digest::{Digest, ParseDigestError};
+use crate::errno::Plain;
 
 /// Indexes, manifests and configs. containerd reads as much of one.
 pub(super) const JSON_MAX: u64 = 8 << 20;
@@ -19,7 +20,7 @@ pub(super) const MANIFESTS_MAX: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// A file of the image could not be read.
-    #[error("{0}: {1}")]
+    #[error("{}: {}", .0, Plain(.1))]
     Io(String, io::Error),
     /// A directory that is no image layout.
     #[error("{0}: no oci-layout and index.json in this directory")]

@@ -6,6 +6,7 @@ use std::io;
 
 use super::decompress::error::DecompressError;
 use super::source::error::SourceError;
+use crate::errno::Plain;
 use crate::limits::LimitExceeded;
 
 pub(super) type Result<T, E = PipelineError> = std::result::Result<T, E>;
@@ -19,7 +20,7 @@ pub(crate) enum PipelineError {
     Decompress(#[from] DecompressError),
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
-    #[error("start of a thread: {0}")]
+    #[error("start of a thread: {}", Plain(.0))]
     Thread(io::Error),
     #[error("cancelled")]
     Cancelled,

@@ -215,7 +215,9 @@ impl Tree {
                 match self.node(dir, name).map(|node| node.kind) {
                     // Only implied: it may be a symlink of a lower layer, which can be linked to.
                     Some(NodeKind::Dir(child))
-                        if self.may_be_symlink(dir, name, child) || self.may_be_elsewhere(dir) =>
+                        if self.may_be_symlink(dir, name, child)
+                            || self.dir(child).doubtful
+                            || self.may_be_elsewhere(dir) =>
                     {
                         return Ok(self.link_to_lower(dir, &[name.as_bytes()]));
                     }

@@ -67,7 +67,7 @@ fn json_has_a_line_for_each_finding_and_one_for_the_layer() {
     let lines = lines(&ran);
     let path = "a/../../up\x1b[2J";
     let leaves = json!({
-        "layer": "bad.tar", "finding": "name_leaves_root", "entry": 1, "offset": 512, "path": path,
+        "layer": "bad.tar", "file": "bad.tar", "finding": "name_leaves_root", "entry": 1, "offset": 512, "path": path,
     });
     assert_eq!(lines[0], leaves);
     assert_eq!((&lines[1]["finding"], &lines[1]["kind"]), (&json!("refused"), &json!("layer")));
@@ -236,6 +236,9 @@ fn every_layer_of_an_image_is_scanned_once() {
         let reports: Vec<&Value> =
             lines.iter().map(|line| &line["report"]).filter(|report| report.is_object()).collect();
         assert_eq!(reports.len(), layers.len(), "{name}: {ran:?}");
+        let files = lines.iter().filter(|line| line["file"] == *name && line["report"].is_object());
+        assert!(files.clone().all(|line| line["digest"].is_string()), "{ran:?}");
+        assert_eq!(files.count(), layers.len(), "{ran:?}");
         for (report, layer) in reports.iter().zip(&layers) {
             assert_eq!(report["blob_bytes"], layer.len() as u64, "{name}");
         }
@@ -413,4 +416,15 @@ fn images_that_make_no_sense_are_refused() {
     let ran = ocilayer(place.path(), &["scan", "image.tar"], b"");
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stderr.contains("indexes inside of indexes"), "{ran:?}");
+}
+
+#[test]
+fn summary_has_no_findings_but_refusals() {
+    let place = place(&[("bad.tar", &climbing()), ("good.tar", &small_layer())]);
+    let ran = ocilayer(place.path(), &["scan", "--json", "--summary", "bad.tar", "good.tar"], b"");
+    let found: Vec<Value> =
+        lines(&ran).into_iter().filter(|line| !line["finding"].is_null()).collect();
+    assert!(!found.is_empty() && found.iter().all(|line| line["finding"] == "refused"), "{ran:?}");
+    let reports = lines(&ran).iter().filter(|line| !line["report"].is_null()).count();
+    assert_eq!(reports, 2, "{ran:?}");
 }

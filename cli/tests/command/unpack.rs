@@ -14,7 +14,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::{Ran, command, is_root, layer, layer_of, ocilayer, small_layer, terminal};
+use crate::common::{
+    Ran, command, gzip, is_root, layer, layer_of, ocilayer, small_layer, terminal,
+};
 
 /// A directory with `layer.tar` and an empty `root`.
 fn place(layer: &[u8]) -> TempDir {
@@ -488,4 +490,74 @@ fn exceeded_limit_is_named() {
     assert!(ran.stderr.contains("the limit entries is 2; --max-entries raises it"), "{ran:?}");
     let ran = unpack(&place, &["--max-bytes", "1K"]);
     assert!(ran.stderr.contains("the limit bytes is 1024; --max-bytes raises it"), "{ran:?}");
+}
+
+#[test]
+fn excluded_names_are_left_out_with_all_below() {
+    let place = place(&layer(&[
+        ("etc/", b'5', b""),
+        ("etc/motd", b'0', b"1"),
+        ("usr/", b'5', b""),
+        ("usr/share/doc/x", b'0', b"1"),
+        ("usr/share/man", b'0', b"1"),
+        ("a.log", b'0', b"1"),
+    ]));
+    let ran =
+        unpack(&place, &["--exclude", "/etc/", "--exclude", "usr/share/d*", "--exclude", "*.log"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let there = |name: &str| place.path().join("root").join(name).exists();
+    for (name, expected) in
+        [("etc", false), ("usr/share/doc", false), ("usr/share/man", true), ("a.log", false)]
+    {
+        assert_eq!(there(name), expected, "{name}");
+    }
+    for pattern in ["", "/", "./", "a[", "***"] {
+        let ran = unpack(&place, &["--exclude", pattern]);
+        assert_eq!(ran.code, Some(2), "{pattern}: {ran:?}");
+    }
+}
+
+#[test]
+fn blobs_digest_is_left_out_on_request() {
+    let place = place(&gzip(&small_layer()));
+    let ran = unpack(&place, &["--json", "--no-blob-digest"]);
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert!(report["blob_digest"].is_null() && report["diff_id"].is_string(), "{report}");
+    let digest = format!("sha256:{}", "0".repeat(64));
+    assert_eq!(unpack(&place, &["--no-blob-digest", "--digest", &digest]).code, Some(2));
+}
+
+#[test]
+fn json_is_an_object_whatever_fails() {
+    let place = place(&small_layer());
+    for arguments in [
+        &["unpack", "--json", "--lower", "x", "layer.tar", "root"][..],
+        &["unpack", "--json", "none.tar", "root"],
+        &["unpack", "--json", "layer.tar", "none"],
+        &["unpack", "--json", "--max-entries", "1", "layer.tar", "root"],
+        &["unpack", "--json", "-", "root"],
+    ] {
+        let ran = ocilayer(place.path(), arguments, b"");
+        assert_ne!(ran.code, Some(0), "{ran:?}");
+        let answer: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
+        assert!(answer["error"]["message"].is_string(), "{ran:?}");
+        assert!(!ran.stderr.contains("os error"), "{ran:?}");
+    }
+}
+
+#[test]
+fn root_that_nothing_was_made_in_holds_no_part() {
+    let place = place(&layer(&[("../up", b'0', b"1")]));
+    let ran = unpack(&place, &[]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(!ran.stderr.contains("holds a part"), "{ran:?}");
+}
+
+#[test]
+fn version_names_the_backend() {
+    let ran = ocilayer(Path::new("."), &["-V"], b"");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let start = format!("ocilayer {}", env!("CARGO_PKG_VERSION"));
+    assert!(ran.stdout.starts_with(&start), "{ran:?}");
+    assert!(ran.stdout.contains(", gzip by "), "{ran:?}");
 }

@@ -8,6 +8,7 @@ import (
 	"compress/bzip2"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -16,21 +17,96 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/containerd/containerd/v2/pkg/archive/compression"
+
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/testneeds"
 )
 
-// generated is how many stacks are made at random, from seeds that do not change: OCILAYER_STACKS, or
-// some that take seconds.
-func generated(t *testing.T) uint64 {
+// generated are stacks made at random, from seeds that do not change: OCILAYER_STACKS of them, or some that
+// take seconds.
+func generated(t *testing.T) []stack {
 	t.Helper()
-	wanted := os.Getenv("OCILAYER_STACKS")
-	if wanted == "" {
-		return 1500
+	count := uint64(1500)
+	if wanted := os.Getenv("OCILAYER_STACKS"); wanted != "" {
+		var err error
+		if count, err = strconv.ParseUint(wanted, 10, 64); err != nil {
+			t.Fatal(err)
+		}
 	}
-	count, err := strconv.ParseUint(wanted, 10, 64)
+	var stacks []stack
+	for seed := range count {
+		stacks = append(stacks, random(seed))
+	}
+	return stacks
+}
+
+// mostBytes is as much as the files of one archive may have: containerd writes holes as zeros.
+const mostBytes = 256 << 20
+
+// found are the archives that scripts/collect-archives and scripts/build-archives have put below
+// OCILAYER_ARCHIVES.
+func found(t *testing.T, set string) []stack {
+	t.Helper()
+	directory := os.Getenv("OCILAYER_ARCHIVES")
+	if directory == "" {
+		testneeds.Missing(t, "the archives that scripts/test-containerd collects: OCILAYER_ARCHIVES")
+		return nil
+	}
+	var stacks []stack
+	err := filepath.WalkDir(filepath.Join(directory, set), func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		blob, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(directory, file)
+		if err != nil {
+			return err
+		}
+		if strings.HasSuffix(file, ".bz2") {
+			if blob, err = io.ReadAll(bzip2.NewReader(bytes.NewReader(blob))); err != nil {
+				return nil //nolint:nilerr // Some tests are about that: no archive to apply.
+			}
+		}
+		s := stack{name: name, layers: [][]byte{blob}}
+		if plain := decompressed(blob); !bytes.Equal(plain, blob) {
+			s.blob, s.layers = blob, [][]byte{plain}
+		}
+		if sum(s.layers[0]) <= mostBytes {
+			stacks = append(stacks, s)
+		}
+		return nil
+	})
+	if err != nil || len(stacks) == 0 {
+		t.Fatalf("no archives below %s: %v", filepath.Join(directory, set), err)
+	}
+	return stacks
+}
+
+// decompressed is as much of the archive as there is.
+func decompressed(blob []byte) []byte {
+	stream, err := compression.DecompressStream(bytes.NewReader(blob))
 	if err != nil {
-		t.Fatal(err)
+		return blob
 	}
-	return count
+	defer stream.Close()
+	plain, _ := io.ReadAll(stream)
+	return plain
+}
+
+// sum is what the files of an archive have, holes included.
+func sum(archive []byte) int64 {
+	var sum int64
+	for reader := tar.NewReader(bytes.NewReader(archive)); ; {
+		header, err := reader.Next()
+		if err != nil {
+			return sum
+		}
+		sum += header.Size
+	}
 }
 
 // goTestdata are the archives of the tests of archive/tar, which come with Go.
@@ -57,7 +133,7 @@ func goTestdata(t *testing.T) []stack {
 			// Gigabytes of holes, which containerd writes as zeros.
 			continue
 		}
-		stacks = append(stacks, stack{filepath.Base(file), [][]byte{blob}})
+		stacks = append(stacks, stack{name: filepath.Base(file), layers: [][]byte{blob}})
 	}
 	return stacks
 }
@@ -161,14 +237,14 @@ func oddities() []stack {
 	}
 	var stacks []stack
 	for name, layer := range table {
-		stacks = append(stacks, stack{name, [][]byte{layer}})
+		stacks = append(stacks, stack{name: name, layers: [][]byte{layer}})
 	}
 	longest := strings.Repeat("n", 255)
 	below := archive().record('x', "path", "d/"+longest).data("a", '0', "1").data("d/keep", '0', "1").end()
 	whiteout := archive().record('x', "path", "d/.wh."+longest).data("a", '0', "").end()
 	link := archive().header("b", '1', 0, func(b []byte) { copy(b[157:], "d/keep") }).data(".wh.d", '0', "").end()
-	return append(stacks, stack{"whiteout of a long name", [][]byte{below, whiteout}},
-		stack{"hardlink to what is deleted", [][]byte{below, link}})
+	return append(stacks, stack{name: "whiteout of a long name", layers: [][]byte{below, whiteout}},
+		stack{name: "hardlink to what is deleted", layers: [][]byte{below, link}})
 }
 
 // names are so many that most entries of a stack have nothing to do with each other.

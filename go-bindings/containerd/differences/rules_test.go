@@ -54,6 +54,16 @@ type features struct {
 	deletesTarget bool
 	// contiguous: a file of the type that POSIX calls so.
 	contiguous bool
+	// sparse: a file of GNU's old type for those with holes.
+	sparse bool
+	// solaris: an extended header of the type that Solaris has for it.
+	solaris bool
+	// textForDevice: a file whose header has text where a device has its numbers.
+	textForDevice bool
+	// padded: zeros follow the compressed stream.
+	padded bool
+	// libarchive: xattrs as libarchive writes them.
+	libarchive bool
 }
 
 func (f features) String() string {
@@ -74,6 +84,13 @@ var rules = []rule{
 	{"times before 1970 are exact", nil, func(f features, d tree.Difference) bool { return f.old && d.Property == "mtime" }},
 	{"xattrs of a directory that is described again are replaced", nil, func(f features, d tree.Difference) bool {
 		return f.again && strings.HasPrefix(d.Property, "xattr ") && d.Ours == ""
+	}},
+	{"old GNU sparse files are files", func(f features, ours, _ error) bool { return f.sparse && ours == nil }, nil},
+	{"extended headers of Solaris are read", func(f features, ours, _ error) bool { return f.solaris && ours == nil }, nil},
+	{"zeros behind a compressed stream are padding", func(f features, ours, _ error) bool { return f.padded && ours == nil }, nil},
+	{"device numbers of what is no device are ignored", func(f features, ours, _ error) bool { return f.textForDevice && ours == nil }, nil},
+	{"xattrs as libarchive writes them are set", nil, func(f features, d tree.Difference) bool {
+		return f.libarchive && strings.HasPrefix(d.Property, "xattr ") && d.Stock == ""
 	}},
 	{"contiguous files are files", func(f features, _, theirs error) bool { return f.contiguous && theirs != nil }, nil},
 	{"a whiteout of nothing makes no directory", func(f features, ours, _ error) bool { return f.unneeded && ours == nil },
@@ -105,8 +122,12 @@ var rules = []rule{
 // look finds what rules are about, with Go's own reader: an archive that it cannot read has no features.
 func look(s stack) features {
 	var f features
+	f.padded = bytes.HasSuffix(s.blob, make([]byte, 16))
 	kinds, dirs := map[string]byte{}, map[string]bool{"/": true}
 	for number, layer := range s.layers {
+		if len(layer) >= 512 && layer[156] == '0' {
+			f.textForDevice = f.textForDevice || strings.Trim(string(layer[329:345]), "01234567 \x00") != ""
+		}
 		own := map[string]byte{}
 		markers := map[string]bool{}
 		var hidden, deleted, targets []string
@@ -151,6 +172,11 @@ func look(s stack) features {
 				f.passes(kinds, path.Dir(path.Clean("/"+header.Linkname)))
 			}
 			f.contiguous = f.contiguous || header.Typeflag == '7'
+			f.sparse = f.sparse || header.Typeflag == tar.TypeGNUSparse
+			f.solaris = f.solaris || header.Typeflag == 'X'
+			for key := range header.PAXRecords {
+				f.libarchive = f.libarchive || strings.HasPrefix(key, "LIBARCHIVE.xattr.")
+			}
 			f.setgid = f.setgid || header.Typeflag == tar.TypeDir && header.Mode&0o2000 != 0
 			if header.Typeflag != tar.TypeDir {
 				for below := range own {

@@ -16,6 +16,8 @@ pub(super) struct Zstd {
     context: DCtx<'static>,
     window_log: u32,
     inside: bool,
+    /// There were zeros behind the last frame, and nothing may follow but more of them.
+    padding: bool,
 }
 
 impl Zstd {
@@ -24,7 +26,7 @@ impl Zstd {
         context
             .set_parameter(DParameter::WindowLogMax(window_log))
             .expect("Options::check keeps it within zstd's bounds");
-        Zstd { context, window_log, inside: true }
+        Zstd { context, window_log, inside: true, padding: false }
     }
 
     pub(super) fn fill(&mut self, blob: &mut Blob<'_>, out: &mut [u8]) -> Result<usize> {
@@ -45,6 +47,9 @@ impl Zstd {
             if at_end && !self.inside {
                 break;
             }
+            if !self.inside && !at_end && self.pass_padding(blob)? {
+                continue;
+            }
             let before = out.pos();
             self.step(blob, &mut out)?;
             // At the blob's end the decoder may still hold output, but no more than that.
@@ -53,6 +58,23 @@ impl Zstd {
             }
         }
         Ok(out.pos())
+    }
+
+    /// Behind a frame: whether what came next was padding, as bsdtar fills its last record with.
+    fn pass_padding(&mut self, blob: &mut Blob<'_>) -> Result<bool> {
+        let (zeros, next) = blob.pass(|input| {
+            let zeros = input.iter().take_while(|byte| **byte == 0).count();
+            (zeros, (zeros, input.get(zeros).copied()))
+        })?;
+        self.padding |= zeros > 0;
+        match next {
+            Some(_) if self.padding => {
+                let reason = "data behind the zeros that follow the last frame".into();
+                Err(DecompressError::Zstd { offset: blob.offset, reason }.into())
+            }
+            Some(_) => Ok(false),
+            None => Ok(true),
+        }
     }
 
     fn step(&mut self, blob: &mut Blob<'_>, out: &mut OutBuffer<'_, [u8]>) -> Result<()> {

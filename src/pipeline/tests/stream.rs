@@ -362,16 +362,18 @@ fn anything_behind_the_last_member_or_frame_is_refused() {
 }
 
 #[test]
-fn zeros_behind_the_last_member_are_padding_and_behind_a_frame_they_are_not() {
-    for zeros in [1, 512, 300_000] {
-        for threads in [1, 2] {
-            let blob = [gzip(&sample(1_000)), vec![0; zeros]].concat();
+fn zeros_behind_the_last_member_or_frame_are_padding() {
+    for compress in [gzip, zstd] {
+        for (zeros, threads) in [1, 512, 300_000].into_iter().flat_map(|n| [(n, 1), (n, 2)]) {
+            let blob = [compress(&sample(1_000)), vec![0; zeros]].concat();
             let (out, summary) = drain(Source::memory(&blob), &settings(threads));
             assert!(out == sample(1_000));
             assert_eq!(summary.unwrap().amounts.blob_bytes, blob.len() as u64);
-            let blob = [zstd(&sample(1_000)), vec![0; zeros]].concat();
-            let refused = error(Source::memory(&blob), &settings(threads));
-            assert_eq!(refused.kind(), ErrorKind::Corrupt, "{zeros}: {refused}");
+            for behind in [&compress(b"")[..], b"x"] {
+                let blob = [&blob[..], behind].concat();
+                let refused = error(Source::memory(&blob), &settings(threads));
+                assert_eq!(refused.kind(), ErrorKind::Corrupt, "{zeros}: {refused}");
+            }
         }
     }
 }

@@ -21,3 +21,13 @@ func Root(t testing.TB) {
 	fmt.Fprintf(os.Stderr, "SKIPPED %s: needs root\n", t.Name())
 	t.SkipNow()
 }
+
+// Missing is for the part of a test that needs something: without it, that part is left out loudly, or the
+// test fails where CI is set.
+func Missing(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("CI needs %s", what)
+	}
+	fmt.Fprintf(os.Stderr, "SKIPPED part of %s: needs %s\n", t.Name(), what)
+}
