@@ -123,6 +123,26 @@ install-differ:
 	$(need) gcc libc6-dev pkg-config
 	PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install-differ
 
+## portable: library and command for glibc 2.17, a static command, x86-64 and arm64, below target/portable
+.PHONY: portable
+portable:
+	scripts/portable
+
+## test-portable: their symbol versions, and what they do, arm64 under QEMU; root, 15 minutes the first time
+.PHONY: test-portable
+test-portable:
+	scripts/test-portable
+
+## check-targets: library and command compile for six other machines
+.PHONY: check-targets
+check-targets:
+	scripts/check-targets
+
+## test-s390x: the library's own tests and those of archives on a big-endian machine, under QEMU
+.PHONY: test-s390x
+test-s390x:
+	scripts/check-targets test
+
 ## header: writes include/ocilayer.h anew from src/capi
 .PHONY: header
 header:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package archive has Apply with the names and types of containerd's archive package: a fork that
-// applies layers through it changes one import line.
+// applies layers through it changes one import line, and its go.mod.
 //
 // It depends on no version of containerd, so that it fits all of them. Decompression stays with
 // the caller, as it always was here; containerd.NewApplier in the directory above does both in one
