@@ -3,7 +3,8 @@
 
 mod common;
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,7 +13,7 @@ use common::archive::{
     Entry, SparseForm, archive, block_device, char_device, dir, fifo, file, hardlink, opaque,
     symlink, whiteout,
 };
-use common::child::{is_child_of, is_plain_user};
+use common::child::{is_in_child, run_in};
 use common::needs;
 use ocilayer::{Devices, IdRange, Lowers, Mode, Options, Owners, Source, unpack};
 use tempfile::TempDir;
@@ -159,12 +160,9 @@ fn stack(directory: &Path, options: &Options, layers: &[Vec<Entry>]) {
     agree::audited_by_the_same(&layers, options, &reports);
 }
 
-#[test]
-fn root_on_each_file_system() {
-    if !needs::overlay() || !needs::tool("mount") {
-        return;
-    }
-    unpack_and_audit(&Mounted::new("tmpfs", None).at, Mode::Overlay, true, true);
+/// Each file system that this machine can make, mounted.
+fn each_file_system(with: impl Fn(&Path)) {
+    with(&Mounted::new("tmpfs", None).at);
     for (kind, make) in [
         ("ext4", &["mkfs.ext4", "-q", "-F"][..]),
         // Times of 32 bits, in whole seconds.
@@ -185,8 +183,29 @@ fn root_on_each_file_system() {
                 &[&mounted.at, Path::new("compression"), Path::new("zstd")],
             );
         }
-        unpack_and_audit(&mounted.at, Mode::Overlay, true, true);
+        with(&mounted.at);
     }
+}
+
+#[test]
+fn root_on_each_file_system() {
+    if needs::overlay() && needs::tool("mount") {
+        each_file_system(|at| unpack_and_audit(at, Mode::Overlay, true, true));
+    }
+}
+
+/// Runs the test again on each file system, by a program such as unshare(1); true in that process.
+fn on_each_file_system(test: &str, starter: &[&str]) -> bool {
+    if !is_in_child() {
+        if needs::overlay() && needs::tool("mount") && needs::tool(starter[0]) {
+            each_file_system(|at| {
+                fs::set_permissions(at, Permissions::from_mode(0o1777)).expect("chmod");
+                run_in(test, starter, at);
+            });
+        }
+        return false;
+    }
+    true
 }
 
 #[test]
@@ -211,19 +230,20 @@ fn root_on_an_overlay_mount() {
 }
 
 #[test]
-fn root_of_a_user_namespace() {
-    let name = "root_of_a_user_namespace";
-    let starter = ["unshare", "--user", "--map-root-user", "--mount"];
-    if needs::root() && needs::tool("unshare") && is_child_of(name, &starter) {
+fn root_of_a_user_namespace_on_each_file_system() {
+    let name = "root_of_a_user_namespace_on_each_file_system";
+    if on_each_file_system(name, &["unshare", "--user", "--map-root-user", "--mount"]) {
         let base = tempfile::tempdir().expect("tempdir");
         unpack_and_audit(base.path(), Mode::OverlayUserxattr, true, false);
     }
 }
 
 #[test]
-fn plain_user() {
-    let name = "plain_user";
-    if is_plain_user(name) {
+fn plain_user_on_each_file_system() {
+    let name = "plain_user_on_each_file_system";
+    let starter = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    if on_each_file_system(name, &starter) {
+        assert!(!rustix::process::geteuid().is_root(), "the child is not who it should be");
         let base = tempfile::tempdir().expect("tempdir");
         unpack_and_audit(base.path(), Mode::OverlayUserxattr, true, false);
     }
