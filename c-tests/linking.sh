@@ -6,6 +6,8 @@ set -eu
 stage=$1 libdir=$2 top=$(realpath "$(dirname "$0")/..")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+cd "$work"
+mkdir rootfs
 
 # shellcheck disable=SC2046
 gcc -static -o "$work/static" "$top/examples/unpack.c" $(pkg-config --static --cflags --libs ocilayer)

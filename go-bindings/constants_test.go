@@ -126,6 +126,11 @@ var otherwise = map[string]string{
 	"ocilayer_cancel_fd":        "the context",
 	"ocilayer_cancel_is_set":    "the context",
 	"ocilayer_source_from_path": "os.Open",
+	"ocilayer_version_number":   "Version",
+	"ocilayer_error_kind_name":  "the Kind",
+	"ocilayer_unpack_layer":     "unpack_layer, by another name",
+
+	"ocilayer_check_overlay_opaque_propagation": "check_overlay_opaque_propagation, by another name",
 	"size":                      "set by its sizeof",
 	"reserved":                  "zero",
 }

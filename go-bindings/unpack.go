@@ -47,3 +47,7 @@ func Unpack(ctx context.Context, root string, r io.Reader, opts ...Option) (*Rep
 
 // Version is that of the native library that runs.
 func Version() string { return C.GoString(C.ocilayer_version()) }
+
+// GzipBackend is what decompresses gzip in the native library: "isa-l", or "zlib-rs" where that was not
+// built in.
+func GzipBackend() string { return C.GoString(C.ocilayer_gzip_backend()) }

@@ -37,3 +37,6 @@ func CheckOverlayOpaquePropagation(_ context.Context, _ string) (*Check, error) 
 
 // Version is empty without the native library.
 func Version() string { return "" }
+
+// GzipBackend is empty without the native library.
+func GzipBackend() string { return "" }

@@ -54,10 +54,10 @@ impl Input {
 pub struct Seen(Option<Arc<Mutex<Stream>>>);
 
 impl Seen {
-    pub fn is_image(self) -> bool {
+    pub fn was_image(self) -> bool {
         self.0.is_some_and(|stream| {
             let mut stream = stream.lock().expect("no one panics with it");
-            std::mem::take(&mut *stream).is_image()
+            std::mem::take(&mut *stream).was_image()
         })
     }
 }

@@ -118,7 +118,7 @@ impl Scans<'_> {
     fn input(&mut self, name: &Name, input: Input, arguments: &args::Scan) -> io::Result<()> {
         let (source, seen) = input.split();
         self.layer(name, source, self.options.clone())?;
-        match seen.is_image() && !arguments.layer {
+        match seen.was_image() && !arguments.layer {
             true => self.fail(name, IMAGE_INPUT, Value::Null),
             false => Ok(()),
         }

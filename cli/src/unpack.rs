@@ -67,7 +67,7 @@ fn begin(arguments: &args::Unpack) -> Result<ocilayer::Result<Report>, Refusal> 
     display.finish();
     match outcome {
         Ok(report) if is_nothing(arguments, &report) => Err(Refusal::EmptyInput),
-        Ok(_) if !arguments.as_layer && seen.is_image() => {
+        Ok(_) if !arguments.as_layer && seen.was_image() => {
             Err(Refusal::ImageInput(arguments.root.clone()))
         }
         outcome => Ok(outcome),

@@ -170,7 +170,7 @@ impl Stream {
     }
 
     /// Whether an image went by.
-    pub fn is_image(mut self) -> bool {
+    pub fn was_image(mut self) -> bool {
         if self.compressed == Some(true) {
             watch(Source::memory(&self.head), &mut self.watching);
         }
