@@ -131,8 +131,8 @@ var otherwise = map[string]string{
 	"ocilayer_unpack_layer":     "unpack_layer, by another name",
 
 	"ocilayer_check_overlay_opaque_propagation": "check_overlay_opaque_propagation, by another name",
-	"size":                      "set by its sizeof",
-	"reserved":                  "zero",
+	"size":     "set by its sizeof",
+	"reserved": "zero",
 }
 
 func TestAllOfTheHeaderIsBound(t *testing.T) {
