@@ -86,6 +86,11 @@ impl Store {
         Ok(Source::section(file, member.offset, member.size))
     }
 
+    /// A blob's size in bytes.
+    pub(super) fn size(&self, name: &str) -> Result<u64> {
+        self.open_member(name).map(|(_, member)| member.size)
+    }
+
     fn open_member(&self, name: &str) -> Result<(File, Member)> {
         let failed = |error| ImageError::Io(self.shown(name), error);
         match &self.0 {
