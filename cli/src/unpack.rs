@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ocilayer::image::ImageError;
 use ocilayer::{
     Cause, Devices, Error, ErrorKind, Expect, IdRange, Limits, Lowers, Mode, Options, OptionsError,
     Owners, Report, SkipReason, Sync,
@@ -32,8 +33,8 @@ pub enum Refusal {
     XattrBytes(u64),
     #[error("LAYER is standard input, but that is a terminal")]
     TerminalInput,
-    #[error("{}: a compressed archive of an image and not a layer: decompress it first, or say --layer if it is one", .0.display())]
-    CompressedImage(PathBuf),
+    #[error(transparent)]
+    Image(ImageError),
     #[error("--layers is for images, and LAYER is none")]
     LayersOfALayer,
     #[error("{0} is for one layer, and LAYER is an image")]
@@ -65,12 +66,12 @@ fn begin(arguments: &args::Unpack) -> Result<Exit, Refusal> {
     if !arguments.as_layer {
         let file = input::as_file(&arguments.layer);
         let argument = file.as_ref().map_or(arguments.layer.as_os_str(), |file| file.as_os_str());
-        // What cannot be opened is the library's to tell of.
-        if let Ok(Some((store, choice))) = image::open(argument) {
-            return image::run(arguments, &store, choice, options);
-        }
-        if file.is_some_and(|file| ocilayer::image::is_compressed(&file).unwrap_or(false)) {
-            return Err(Refusal::CompressedImage(arguments.layer.clone().into()));
+        match image::open(argument) {
+            Ok(Some((store, choice))) => return image::run(arguments, &store, choice, options),
+            Ok(None) => {}
+            // Of a file that is not there the library tells.
+            Err(error) if Path::new(argument).exists() => return Err(Refusal::Image(error)),
+            Err(_) => {}
         }
     }
     let root = arguments.root.as_deref().ok_or(Refusal::LayersOfALayer)?;
@@ -306,6 +307,7 @@ impl Refusal {
         match self {
             Refusal::Input(_)
             | Refusal::EmptyInput
+            | Refusal::Image(_)
             | Refusal::ImageInput(_)
             | Refusal::LentIds { .. }
             | Refusal::Signals(_) => Exit::Failed,

@@ -55,23 +55,14 @@ pub struct Contents {
     pub notes: Vec<String>,
 }
 
-/// Opens a directory or an archive; none if `path` is a layer and no image.
+/// Opens a directory or an archive; none if `path` is a layer and no image. A compressed archive is
+/// decompressed into a file without a name in the directory for temporary files.
 ///
 /// # Errors
 ///
 /// What is there could not be read, or is a directory without an image layout.
 pub fn open(path: &Path) -> Result<Option<Store>> {
     Store::open(path)
-}
-
-/// Whether `path` is a compressed file with an image's archive in it, which is read in place and so has to
-/// be decompressed first. It is read to its end only if it may be one.
-///
-/// # Errors
-///
-/// The file could not be read.
-pub fn is_compressed(path: &Path) -> Result<bool> {
-    recognize::is_compressed_image(path)
 }
 
 /// What the image's index leads to.

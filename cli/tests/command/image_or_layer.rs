@@ -69,21 +69,13 @@ fn images_are_known_by_what_they_have() {
         let place = place(&files.map(|(name, bytes)| (name, &bytes[..])));
         let root = place.path().join("root");
         fs::create_dir(&root).unwrap();
-        let ways = [
-            ocilayer(place.path(), &["unpack", "image.tar.gz", "root"], b""),
-            from_file(place.path(), &["unpack", "-", "root"], "image.tar.gz"),
-        ];
-        for ran in ways {
-            assert_eq!(ran.code, Some(2), "{case}: {ran:?}");
-            assert!(ran.stderr.contains("a compressed archive of an image"), "{case}: {ran:?}");
-        }
-        assert_eq!(fs::read_dir(&root).unwrap().count(), 0, "{case}");
-        for (number, standard_input) in [false, true].into_iter().enumerate() {
+        let names = ["image.tar", "image.tar.gz"];
+        for (number, name) in names.into_iter().chain(names).enumerate() {
             let whole = format!("whole{number}");
             fs::create_dir(place.path().join(&whole)).unwrap();
-            let ran = match standard_input {
-                false => ocilayer(place.path(), &["unpack", "image.tar", &whole], b""),
-                true => from_file(place.path(), &["unpack", "-", &whole], "image.tar"),
+            let ran = match number < 2 {
+                true => ocilayer(place.path(), &["unpack", name, &whole], b""),
+                false => from_file(place.path(), &["unpack", "-", &whole], name),
             };
             assert_eq!(ran.code, Some(0), "{case}: {ran:?}");
             let big = fs::metadata(place.path().join(&whole).join("big")).unwrap();

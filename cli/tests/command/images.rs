@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::{Ran, gzip, is_root, layer, ocilayer};
+use crate::common::{Ran, command, gzip, is_root, layer, ocilayer};
 use crate::scan::{Image, place};
 
 /// Two images with names, of one layer in common.
@@ -105,6 +106,56 @@ fn layers_go_to_a_store_once() {
     let ran = ocilayer(place.path(), &other, b"");
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stderr.contains("its layers were unpacked with"), "{ran:?}");
+}
+
+/// Each layer of a store, by its name there, with all that is in it.
+fn store(at: &Path) -> Vec<(String, Vec<String>)> {
+    let layers = at.join("sha256");
+    let names = if layers.is_dir() { names(&layers) } else { Vec::new() };
+    names.into_iter().map(|name| (name.clone(), self::names(&layers.join(name)))).collect()
+}
+
+/// Killed at any moment it leaves whole layers and nothing that is taken for one, and the next goes on.
+#[test]
+fn killed_unpack_leaves_whole_layers_only() {
+    if !is_root("killed_unpack_leaves_whole_layers_only") {
+        return;
+    }
+    let names: Vec<String> = (0..200).map(|number| format!("f{number:03}")).collect();
+    let archives: Vec<Vec<u8>> = (0..12)
+        .map(|number| {
+            let own = format!("own{number}");
+            let mut entries: Vec<_> = names.iter().map(|name| (&**name, b'0', &b"1"[..])).collect();
+            entries.push((&own, b'0', b""));
+            layer(&entries)
+        })
+        .collect();
+    let mut image = Image::default();
+    let layers: Vec<&[u8]> = archives.iter().map(Vec::as_slice).collect();
+    let manifest = image.manifest(&layers);
+    image.index(&[manifest]);
+    let place = place(&[("image.tar", &image.archive())]);
+    let unpack = |to: &str| command(place.path(), &["unpack", "-q", "--layers", to, "image.tar"]);
+    assert!(unpack("whole").status().unwrap().success());
+    let whole = store(&place.path().join("whole"));
+    assert_eq!(whole.len(), archives.len());
+    let mut cut = 0;
+    for delay in 0..40 {
+        let mut child = unpack("killed").spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(500 * delay));
+        child.kill().unwrap();
+        cut += u32::from(!child.wait().unwrap().success());
+        for layer in store(&place.path().join("killed")) {
+            assert!(whole.contains(&layer), "{}: {} names", layer.0, layer.1.len());
+        }
+        if delay % 8 == 7 {
+            assert!(unpack("killed").status().unwrap().success());
+            assert_eq!(store(&place.path().join("killed")), whole);
+            assert_eq!(self::names(&place.path().join("killed/partial")).len(), 0);
+            fs::remove_dir_all(place.path().join("killed")).unwrap();
+        }
+    }
+    assert!(cut > 5, "{cut} of 40 were killed before they were done");
 }
 
 #[test]
