@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use ocilayer::image;
 use ocilayer::{Compression, FindingKind, Lowers, Options, ScanReport, SkipReason, Source, scan};
 use real::archives::{self, bsd_extracts, bsd_tar, debian, everything, gnu_extracts, gnu_tar};
 use real::images;
@@ -380,6 +381,23 @@ fn an_image_reads_the_same_in_every_layout() {
         let unpacked = in_an_overlay(&layers);
         assert!(unpacked.reports.iter().all(|r| r.compression == compression), "{layout}");
         same(layout, &unpacked.tree, &expected, &[]);
+    }
+    // The same by the library's own reading of images.
+    let tar = "tar -C image -cf oci.tar . && gzip -k oci.tar && gzip -k docker.tar";
+    shell(work.path(), tar, &[]);
+    for name in ["image", "oci.tar", "oci.tar.gz", "docker.tar", "docker.tar.gz"] {
+        let store = image::open(&path(name)).expect(name).expect("an image");
+        let mut choice = image::Choice::default();
+        choice.name = Some("4".into());
+        let chosen = image::select(&store, &choice).expect(name);
+        assert_eq!(chosen.layers.len(), original.len(), "{name}");
+        let root = scratch();
+        image::unpack(&store, &chosen, root.path(), &Options::default(), &mut ()).expect(name);
+        let mut tree = read(root.path());
+        tree.forget_root();
+        let mut expected = in_a_directory(&original).tree;
+        expected.forget_root();
+        same(name, &tree, &expected, &[]);
     }
 }
 

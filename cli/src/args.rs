@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use glob::Pattern;
+use ocilayer::image::Platform;
 use ocilayer::{Digest, IdRange, MAX_THREADS};
 
 use crate::values;
@@ -81,19 +82,48 @@ pub enum Command {
     Check(Check),
     Scan(Box<Scan>),
     Audit(Box<Audit>),
+    Images(Images),
 }
 
-/// Applies one layer to a directory.
+/// Lists the images that an OCI layout or an archive has.
+#[derive(Debug, Args)]
+pub struct Images {
+    /// Directories with an OCI image layout, and uncompressed archives of such or by `docker save`.
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<PathBuf>,
+
+    /// Prints a line of JSON for each image, with its layers.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Applies a layer, or all layers of an image, to a directory.
 ///
-/// The layer may be compressed with gzip or zstd or not at all; its content tells, not its name.
+/// The layer may be compressed with gzip or zstd or not at all; its content tells, not its name. An
+/// image is a directory with an OCI image layout, or an uncompressed archive of one or by `docker save`.
 #[derive(Debug, Args)]
 #[command(after_long_help = UNPACK_NOTES)]
 pub struct Unpack {
-    /// The layer: a file, or - for standard input.
+    /// The layer: a file, or - for standard input; or an image: its path, with @DIGEST or :NAME behind it
+    /// where it has several.
     pub layer: OsString,
 
-    /// The directory to apply it to; it must exist.
-    pub root: PathBuf,
+    /// The directory to apply it to; it must exist, and for an image be empty.
+    #[arg(required_unless_present = "layers", conflicts_with = "layers")]
+    pub root: Option<PathBuf>,
+
+    /// Unpacks an image for overlayfs: each layer that STORE lacks becomes a directory there, named by
+    /// its chain ID.
+    ///
+    /// A layer is put there when all of it was verified. Any number of processes may use one store, and
+    /// one that was killed leaves nothing that others take for a layer. The mode is overlay or
+    /// overlay-userxattr.
+    #[arg(long, value_name = "STORE")]
+    pub layers: Option<PathBuf>,
+
+    /// Which of an image's platforms: OS/ARCHITECTURE[/VARIANT]; this machine's where there are several.
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<Platform>,
 
     /// What whiteouts become.
     #[arg(long, value_enum, default_value_t, value_name = "MODE")]

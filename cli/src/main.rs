@@ -6,6 +6,7 @@
 mod args;
 mod audit;
 mod check;
+mod image;
 mod input;
 mod progress;
 mod scan;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
             Command::Check(arguments) => check::run(&arguments),
             Command::Scan(arguments) => scan::run(&arguments),
             Command::Audit(arguments) => audit::run(&arguments),
+            Command::Images(arguments) => image::list(&arguments),
         },
         Err(answer) if !answer.use_stderr() => print_help(&answer),
         Err(wrong) => {

@@ -31,6 +31,23 @@ impl Display<'_> {
         Display { bar, verbose, exclude }
     }
 
+    /// The next layer of an image, whose size may be known.
+    pub fn begin(&mut self, what: &str, size: Option<u64>) {
+        let Some(bar) = &self.bar else { return };
+        bar.reset();
+        match size {
+            Some(size) => {
+                bar.set_length(size);
+                bar.set_style(style(WITH_SIZE));
+            }
+            None => {
+                bar.unset_length();
+                bar.set_style(style(WITHOUT_SIZE));
+            }
+        }
+        bar.set_message(what.to_owned());
+    }
+
     /// Removes the bar, so that what follows stands on a line of its own.
     pub fn finish(self) {
         if let Some(bar) = self.bar {

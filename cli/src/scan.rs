@@ -14,10 +14,6 @@ use crate::summary::{entries, quoted};
 use crate::unpack::{self, Refusal};
 use crate::{Exit, args, complain, output_failed, signals};
 
-/// Its blobs are read where they are.
-const COMPRESSED_IMAGE: &str =
-    "a compressed archive of an image: decompress it first, or say --layer if it is a layer";
-
 /// A pipe is told what it was when all of it has gone by.
 const IMAGE_INPUT: &str =
     "an image and not a layer: put it into a file, or say --layer if it is a layer";
@@ -100,9 +96,6 @@ impl Scans<'_> {
         let name = Name::of(&layer.to_string_lossy());
         let file = input::as_file(layer).filter(|_| !arguments.layer);
         match file.as_deref().map_or(Ok(None), image::open) {
-            Ok(None) if file.is_some_and(|file| image::is_compressed(&file).unwrap_or(false)) => {
-                self.fail(&name, COMPRESSED_IMAGE, Value::Null)
-            }
             Ok(None) => match Input::open(layer) {
                 Ok(input) => self.input(&name, input, arguments),
                 Err(refusal) => self.fail(&name, &refusal.to_string(), Value::Null),

@@ -5,18 +5,18 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ocilayer::image;
+use ocilayer::image::ImageError;
 use ocilayer::{
     Cause, Devices, Error, ErrorKind, Expect, IdRange, Limits, Lowers, Mode, Options, OptionsError,
-    Owners, Report, Sync,
+    Owners, Report, SkipReason, Sync,
 };
 use serde_json::json;
 
-use crate::args;
 use crate::input::{self, Input};
 use crate::progress::Display;
 use crate::summary::Summary;
 use crate::{Exit, complain, output_failed, plain, print, signals, values};
+use crate::{args, image};
 
 /// Why an unpack is not even begun.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +33,13 @@ pub enum Refusal {
     XattrBytes(u64),
     #[error("LAYER is standard input, but that is a terminal")]
     TerminalInput,
-    #[error("{}: an image and not a layer: unpack its layers one by one, bottom first, as `ocilayer scan` lists them, or say --layer if it is one", .0.display())]
-    Image(PathBuf),
-    #[error("standard input was an image and not a layer, and {} has its files now: unpack its layers one by one, bottom first, as `ocilayer scan` lists them, or say --layer if it is one", .0.display())]
+    #[error(transparent)]
+    Image(ImageError),
+    #[error("--layers is for images, and LAYER is none")]
+    LayersOfALayer,
+    #[error("{0} is for one layer, and LAYER is an image")]
+    OfOneLayer(&'static str),
+    #[error("standard input was an image and not a layer, and {} has its files now: put it into a file, or say --layer if it is one", .0.display())]
     ImageInput(PathBuf),
     #[error("standard input: {}", plain(.0))]
     Input(io::Error),
@@ -51,39 +55,38 @@ pub enum Refusal {
 
 pub fn run(arguments: &args::Unpack) -> Exit {
     match begin(arguments) {
-        Ok(Ok(report)) => succeed(arguments, &report),
-        Ok(Err(error)) => fail(arguments, &error),
+        Ok(exit) => exit,
         Err(refusal) => refusal.tell(arguments.json),
     }
 }
 
-fn begin(arguments: &args::Unpack) -> Result<ocilayer::Result<Report>, Refusal> {
+fn begin(arguments: &args::Unpack) -> Result<Exit, Refusal> {
     let mut options = meaning(arguments)?;
-    refuse_image(arguments)?;
-    let (source, seen) = Input::open(&arguments.layer)?.split();
     options.cancel = Some(signals::cancel_on_interrupt().map_err(Refusal::Signals)?);
+    if !arguments.as_layer {
+        let file = input::as_file(&arguments.layer);
+        let argument = file.as_ref().map_or(arguments.layer.as_os_str(), |file| file.as_os_str());
+        match image::open(argument) {
+            Ok(Some((store, choice))) => return image::run(arguments, &store, choice, options),
+            Ok(None) => {}
+            // Of a file that is not there the library tells.
+            Err(error) if Path::new(argument).exists() => return Err(Refusal::Image(error)),
+            Err(_) => {}
+        }
+    }
+    let root = arguments.root.as_deref().ok_or(Refusal::LayersOfALayer)?;
+    let (source, seen) = Input::open(&arguments.layer)?.split();
     let mut display = Display::new(arguments.quiet, arguments.verbose, &arguments.exclude);
-    let outcome = ocilayer::unpack_with(source, &arguments.root, &options, &mut display);
+    let outcome = ocilayer::unpack_with(source, root, &options, &mut display);
     display.finish();
     match outcome {
         Ok(report) if is_nothing(arguments, &report) => Err(Refusal::EmptyInput),
         Ok(_) if !arguments.as_layer && seen.was_image() => {
-            Err(Refusal::ImageInput(arguments.root.clone()))
+            Err(Refusal::ImageInput(root.to_owned()))
         }
-        outcome => Ok(outcome),
+        Ok(report) => Ok(succeed(arguments, &report)),
+        Err(error) => Ok(fail(arguments, root, &error)),
     }
-}
-
-/// An image's archive is a good layer to look at: its blobs would become the root's files. What cannot be
-/// opened or is no regular file is the library's to tell of.
-fn refuse_image(arguments: &args::Unpack) -> Result<(), Refusal> {
-    let path = match input::as_file(&arguments.layer) {
-        Some(path) if !arguments.as_layer && path.is_file() => path,
-        _ => return Ok(()),
-    };
-    let is_image = matches!(image::open(&path), Ok(Some(_)))
-        || matches!(image::is_compressed(&path), Ok(true));
-    if is_image { Err(Refusal::Image(arguments.layer.clone().into())) } else { Ok(()) }
 }
 
 /// A stream without one byte, which nobody expected to be one.
@@ -208,13 +211,13 @@ fn succeed(arguments: &args::Unpack, report: &Report) -> Exit {
     }
 }
 
-fn fail(arguments: &args::Unpack, error: &Error) -> Exit {
+fn fail(arguments: &args::Unpack, root: &Path, error: &Error) -> Exit {
     if arguments.json
         && let Err(error) = print(&format!("{}\n", failure(error)))
     {
         return output_failed(&error);
     }
-    let consequence = consequence(error, &arguments.root);
+    let consequence = consequence(error, root);
     match error.kind() {
         // Which entry it was is chance.
         ErrorKind::Cancelled => complain(format_args!("cancelled{consequence}")),
@@ -242,13 +245,25 @@ pub fn facts(error: &Error) -> serde_json::Value {
 }
 
 /// The option for a limit that was exceeded.
-fn raising(error: &Error) -> String {
+pub fn raising(error: &Error) -> String {
     let Cause::Limit(limit) = error.cause() else { return String::new() };
     let option = match limit.name() {
         "zstd_window_log" => "zstd-window".to_owned(),
         name => name.replace('_', "-"),
     };
     format!("; --max-{option} raises it")
+}
+
+/// What all of them have left out.
+pub fn skipped_of_all<'r>(reports: impl Iterator<Item = &'r Report>) -> Vec<(SkipReason, u64)> {
+    let mut all: Vec<(SkipReason, u64)> = Vec::new();
+    for (reason, skipped) in reports.flat_map(|report| report.skipped.iter()) {
+        match all.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, count)) => *count += skipped.count,
+            None => all.push((reason, skipped.count)),
+        }
+    }
+    all
 }
 
 /// What the next command should know about the root.
@@ -292,6 +307,7 @@ impl Refusal {
         match self {
             Refusal::Input(_)
             | Refusal::EmptyInput
+            | Refusal::Image(_)
             | Refusal::ImageInput(_)
             | Refusal::LentIds { .. }
             | Refusal::Signals(_) => Exit::Failed,

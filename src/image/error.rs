@@ -2,6 +2,7 @@
 //! What can be wrong with an image.
 
 use std::io;
+use std::path::PathBuf;
 
 use crate::digest::{Digest, ParseDigestError};
 use crate::errno::Plain;
@@ -47,6 +48,59 @@ pub enum ImageError {
         expected: Digest,
         /// The one that it has.
         got: Digest,
+    },
+    /// A blob has another size than its descriptor says.
+    #[error("{blob}: {has} bytes, its descriptor says {says}")]
+    Size {
+        /// Where it is in the image.
+        blob: String,
+        /// By the descriptor.
+        says: u64,
+        /// What is there.
+        has: u64,
+    },
+    /// A layer of a kind that nobody can unpack.
+    #[error("{0} is no layer but {1:?}")]
+    MediaType(String, String),
+    /// The configuration has more or fewer layers than the manifest.
+    #[error("{config}: diffIDs of {diff_ids} layers, the manifest has {layers}")]
+    Counts {
+        /// The configuration.
+        config: String,
+        /// In the manifest.
+        layers: usize,
+        /// In the configuration.
+        diff_ids: usize,
+    },
+    /// Text that is no platform.
+    #[error("{0:?} is no platform: OS/ARCHITECTURE[/VARIANT]")]
+    Platform(String),
+    /// There is no image like the one that is wanted.
+    #[error("no image {wanted} here, but {has}")]
+    NoSuch {
+        /// What was asked for.
+        wanted: String,
+        /// What is there.
+        has: String,
+    },
+    /// More than one image is meant.
+    #[error("several images: {0}; a name, digest or platform tells which")]
+    Several(String),
+    /// The directory for an image has something in it.
+    #[error("{0} is not empty")]
+    NotEmpty(String),
+    /// The options are for another kind of destination.
+    #[error("the mode must be {0} here")]
+    Mode(&'static str),
+    /// The layers of a store were unpacked with other options.
+    #[error("{}: its layers were unpacked with {has}, and not with {wanted}", store.display())]
+    Settings {
+        /// The store.
+        store: PathBuf,
+        /// As JSON.
+        has: String,
+        /// As JSON.
+        wanted: String,
     },
     /// Indexes inside of indexes.
     #[error("indexes inside of indexes, more than {DEPTH_MAX} deep")]

@@ -4,9 +4,14 @@
 //! An image is input as untrusted as its layers: every blob is looked up by its digest and held
 //! against it, and nothing is found by a path that the image itself names.
 
+mod chain;
 mod error;
+mod json;
+mod layers;
 mod recognize;
+mod select;
 mod store;
+mod unpack;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -16,10 +21,15 @@ use serde_json::Value;
 use crate::digest::Digest;
 
 use error::{DEPTH_MAX, MANIFESTS_MAX, Result};
+use json::{array, blob, digest, is_layer, read_json, text};
 
+pub use chain::{ChainLayer, Image, Platform};
 pub use error::ImageError;
+pub use layers::LayerStore;
 pub use recognize::Stream;
+pub use select::{Choice, list, select};
 pub use store::Store;
+pub use unpack::{ImageObserver, ImageReport, LayerDone, UnpackError, unpack, unpack_layers};
 
 /// One layer of an image.
 #[derive(Debug)]
@@ -45,23 +55,14 @@ pub struct Contents {
     pub notes: Vec<String>,
 }
 
-/// Opens a directory or an archive; none if `path` is a layer and no image.
+/// Opens a directory or an archive; none if `path` is a layer and no image. A compressed archive is
+/// decompressed into a file without a name in the directory for temporary files.
 ///
 /// # Errors
 ///
 /// What is there could not be read, or is a directory without an image layout.
 pub fn open(path: &Path) -> Result<Option<Store>> {
     Store::open(path)
-}
-
-/// Whether `path` is a compressed file with an image's archive in it, which is read in place and so has to
-/// be decompressed first. It is read to its end only if it may be one.
-///
-/// # Errors
-///
-/// The file could not be read.
-pub fn is_compressed(path: &Path) -> Result<bool> {
-    recognize::is_compressed_image(path)
 }
 
 /// What the image's index leads to.
@@ -72,7 +73,7 @@ pub fn is_compressed(path: &Path) -> Result<bool> {
 pub fn read(store: &Store) -> Result<Contents> {
     let mut reading = Reading { store, contents: Contents::default(), seen: HashSet::new() };
     if store.has("index.json") {
-        let index = reading.json("index.json", None)?;
+        let index = read_json(store, "index.json", None)?;
         reading.index(&index, "index.json", 0)?;
     } else {
         reading.docker_archive()?;
@@ -106,7 +107,7 @@ impl Reading<'_> {
                 self.contents.notes.push(format!("{digest}{} is not here", platform(descriptor)));
                 continue;
             }
-            let manifest = self.json(&blob, Some(&digest))?;
+            let manifest = read_json(self.store, &blob, Some(&digest))?;
             match manifest.get("manifests") {
                 Some(_) => self.index(&manifest, &blob, depth + 1)?,
                 None => self.manifest(&manifest, &blob)?,
@@ -139,7 +140,7 @@ impl Reading<'_> {
     /// What `docker save` wrote before it wrote an image layout.
     fn docker_archive(&mut self) -> Result<()> {
         let name = "manifest.json";
-        let manifest = self.json(name, None)?;
+        let manifest = read_json(self.store, name, None)?;
         for image in manifest.as_array().ok_or(ImageError::Field(name.into(), "array"))? {
             let config = text(&image["Config"], name, "Config")?;
             let layers = array(image, "Layers", name)?;
@@ -166,7 +167,7 @@ impl Reading<'_> {
         if !self.store.has(config) {
             return Ok(Vec::new());
         }
-        let config_json = match self.json(config, digest) {
+        let config_json = match read_json(self.store, config, digest) {
             // An artifact's config may be anything.
             Err(ImageError::Json(..)) => return Ok(Vec::new()),
             result => result?,
@@ -177,29 +178,6 @@ impl Reading<'_> {
         }
         ids.iter().map(|id| self::digest(id, config)).collect()
     }
-
-    fn json(&self, name: &str, expected: Option<&Digest>) -> Result<Value> {
-        let bytes = self.store.read(name)?;
-        if let Some(expected) = expected {
-            let got = store::digest_of(&bytes, expected);
-            if got != *expected {
-                return Err(ImageError::Differs { expected: expected.clone(), got });
-            }
-        }
-        serde_json::from_slice(&bytes)
-            .map_err(|error| ImageError::Json(name.into(), error.to_string()))
-    }
-}
-
-/// Media types of layers, by OCI and by docker, compressed or not, distributable or not.
-fn is_layer(media_type: &str) -> bool {
-    media_type.starts_with("application/vnd.oci.image.layer.")
-        || media_type.starts_with("application/vnd.docker.image.rootfs.")
-}
-
-/// Where the image layout specification puts a blob.
-fn blob(digest: &Digest) -> String {
-    format!("blobs/{}", digest.to_string().replacen(':', "/", 1))
 }
 
 fn platform(descriptor: &Value) -> String {
@@ -208,18 +186,4 @@ fn platform(descriptor: &Value) -> String {
         (Some(os), Some(architecture)) => format!(" for {os:?} {architecture:?}"),
         _ => String::new(),
     }
-}
-
-fn array<'v>(value: &'v Value, field: &'static str, name: &str) -> Result<&'v [Value]> {
-    let array = value[field].as_array().map(Vec::as_slice);
-    array.ok_or_else(|| ImageError::Field(name.into(), field))
-}
-
-fn text<'v>(value: &'v Value, name: &str, field: &'static str) -> Result<&'v str> {
-    value.as_str().ok_or_else(|| ImageError::Field(name.into(), field))
-}
-
-fn digest(value: &Value, name: &str) -> Result<Digest> {
-    let digest = text(value, name, "digest")?.parse();
-    digest.map_err(|error| ImageError::Digest(name.into(), error))
 }

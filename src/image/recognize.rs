@@ -6,12 +6,17 @@
 //! that no image's archive reaches and nearly every layer does.
 
 use std::fs::File;
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::{Mode as Permissions, OFlags, open};
+use rustix::io::Errno;
+
 use super::error::{ImageError, JSON_MAX, Result};
 use crate::digest::Algorithm;
+use crate::error::Error;
 use crate::limits::Limits;
 use crate::options::ReadTo;
 use crate::pipeline::{Decoder, Source};
@@ -197,16 +202,58 @@ pub(super) fn is_compressed_image(path: &Path) -> Result<bool> {
     Ok(watching.is_image())
 }
 
+/// The archive in a file without a name, which goes when it is closed. It is in the directory for temporary
+/// files.
+pub(super) fn decompressed(path: &Path) -> Result<File> {
+    let failed = |error| ImageError::Io(path.display().to_string(), error);
+    let directory = std::env::temp_dir();
+    let here = |error| ImageError::Io(directory.display().to_string(), error);
+    let mut file = nameless(&directory).map_err(here)?;
+    let mut written = Ok(());
+    let read = decompress(Source::path(path), |bytes| {
+        written = file.write_all(bytes);
+        written.is_ok()
+    });
+    written.map_err(here)?;
+    read.map_err(|error| failed(io::Error::other(error)))?;
+    Ok(file)
+}
+
+fn nameless(directory: &Path) -> io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    match open(directory, flags, Permissions::RUSR | Permissions::WUSR) {
+        // A kernel before 3.11, or a file system without it.
+        Err(Errno::ISDIR | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOENT) => {}
+        result => return Ok(result.map(File::from)?),
+    }
+    let name = directory.join(format!(".ocilayer-{}", std::process::id()));
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = open(&name, flags, Permissions::RUSR | Permissions::WUSR)?;
+    std::fs::remove_file(name)?;
+    Ok(file.into())
+}
+
 /// Decompresses until all is known, or as far as that goes: what is wrong with it, an unpack tells.
 fn watch(source: Source<'_>, watching: &mut Watching) {
-    let Ok((input, _)) = source.open(None, ReadTo::EndOfArchive) else { return };
+    let _ = decompress(source, |bytes| {
+        watching.feed(bytes);
+        !watching.over
+    });
+}
+
+/// Gives the archive to `take`, piece by piece, until that has enough.
+fn decompress(
+    source: Source<'_>,
+    mut take: impl FnMut(&[u8]) -> bool,
+) -> std::result::Result<(), Error> {
+    let (input, _) = source.open(None, ReadTo::EndOfBlob)?;
     let window = Limits::default().zstd_window_log;
     let mut decoder = Decoder::new(input, None, Algorithm::Sha256, window, Arc::default());
     let mut bytes = vec![0; 128 << 10];
-    while let Ok(filled) = decoder.fill(&mut bytes) {
-        watching.feed(&bytes[..filled]);
-        if filled == 0 || watching.over {
-            break;
+    loop {
+        let filled = decoder.fill(&mut bytes)?;
+        if filled == 0 || !take(&bytes[..filled]) {
+            return Ok(());
         }
     }
 }

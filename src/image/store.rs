@@ -8,7 +8,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{ImageError, JSON_MAX, Result};
-use super::recognize::{DOCKER, LAYOUT, Names, is_dockers, parser};
+use super::recognize::{
+    DOCKER, LAYOUT, Names, decompressed, is_compressed_image, is_dockers, parser,
+};
 use crate::digest::{Digest, Hasher};
 use crate::pipeline::Source;
 use crate::tar::{Entry, Event, Kind, Parser};
@@ -52,7 +54,11 @@ impl Store {
         if !metadata.is_file() {
             return Ok(None);
         }
-        let file = File::open(path).map_err(failed)?;
+        // Its blobs are read where they are, and for that it must lie there as it is.
+        let file = match is_compressed_image(path)? {
+            true => decompressed(path)?,
+            false => File::open(path).map_err(failed)?,
+        };
         let members = members(&file).map_err(failed)?;
         Ok(members.map(|members| Store(Place::Archive { path: path.to_owned(), file, members })))
     }
@@ -84,6 +90,11 @@ impl Store {
     pub fn source(&self, name: &str) -> Result<Source<'static>> {
         let (file, member) = self.open_member(name)?;
         Ok(Source::section(file, member.offset, member.size))
+    }
+
+    /// A blob's size in bytes.
+    pub(super) fn size(&self, name: &str) -> Result<u64> {
+        self.open_member(name).map(|(_, member)| member.size)
     }
 
     fn open_member(&self, name: &str) -> Result<(File, Member)> {

@@ -17,6 +17,14 @@ pub struct Ran {
     pub stderr: String,
 }
 
+impl Ran {
+    /// What was printed on one line.
+    pub fn line(&self, number: usize) -> Ran {
+        let stdout = self.stdout.lines().nth(number).unwrap_or_default().to_owned();
+        Ran { code: self.code, stdout, stderr: self.stderr.clone() }
+    }
+}
+
 pub fn command(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ocilayer"));
     command.current_dir(directory).args(arguments).stdin(Stdio::null());

@@ -5,6 +5,7 @@ mod audit;
 mod check;
 mod common;
 mod image_or_layer;
+mod images;
 mod scan;
 mod unpack;
 mod unread;

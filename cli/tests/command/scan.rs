@@ -199,7 +199,7 @@ impl Image {
         archive.into_inner().unwrap()
     }
 
-    fn directory(&self, at: &Path) {
+    pub fn directory(&self, at: &Path) {
         for (name, bytes) in &self.0 {
             let path = at.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -348,15 +348,9 @@ fn image_is_not_taken_for_a_layer() {
     let files = [("image.tar", &archive), ("image.tar.gz", &gzip(&archive))];
     let place = place(&files.map(|(name, bytes)| (name, &bytes[..])));
     fs::create_dir(place.path().join("root")).unwrap();
-    for (name, _) in files {
-        let ran = ocilayer(place.path(), &["unpack", name, "root"], b"");
-        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
-        assert!(ran.stderr.contains("an image and not a layer"), "{ran:?}");
-        assert_eq!(fs::read_dir(place.path().join("root")).unwrap().count(), 0);
-    }
-    let ran = ocilayer(place.path(), &["scan", "image.tar.gz"], b"");
-    assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.stderr.contains("a compressed archive of an image"), "{ran:?}");
+    let [plain, compressed] = ["image.tar", "image.tar.gz"]
+        .map(|name| ocilayer(place.path(), &["scan", name], b"").stdout.replace(".tar.gz", ".tar"));
+    assert_eq!(plain, compressed);
     for name in ["image.tar", "image.tar.gz"] {
         let ran = ocilayer(place.path(), &["scan", "--layer", name], b"");
         assert_eq!(ran.code, Some(0), "{ran:?}");

@@ -188,7 +188,7 @@ fn an_error_tells_entry_and_offset() {
 fn failures_are_status_1() {
     let table: &[(&str, &[&str], &str)] = &[
         ("layer is missing", &["missing.tar", "root"], "missing.tar: No such file"),
-        ("layer is a directory", &["root", "root"], "Is a directory"),
+        ("layer is a directory", &["root", "root"], "root: no oci-layout and index.json"),
         ("root is missing", &["layer.tar", "missing"], "missing: No such file"),
         ("root is a file", &["layer.tar", "layer.tar"], "layer.tar: Not a directory"),
         ("too many entries", &["--max-entries", "2", "layer.tar", "root"], "more than 2 entries"),

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+//! An image into a directory, or into layers of a store.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::chain::{ChainLayer, Image};
+use super::error::ImageError;
+use super::layers::LayerStore;
+use super::store::Store;
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::observer::Observer;
+use crate::options::{Lowers, Mode, Options};
+use crate::pipeline::Source;
+use crate::report::Report;
+use crate::unpack::unpack_with;
+
+/// Why an image was not unpacked, or not all of it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnpackError {
+    /// What it is unpacked to, or what the image says of itself.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// One of its layers.
+    #[error("layer {number} of {of}, {layer}: {error}")]
+    Layer {
+        /// Counted from 1, bottom first.
+        number: usize,
+        /// How many there are.
+        of: usize,
+        /// Its digest, or where the archive has it.
+        layer: String,
+        /// What failed.
+        error: Box<Error>,
+    },
+}
+
+/// What became of one layer.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct LayerDone {
+    /// The layer.
+    pub layer: ChainLayer,
+    /// Its directory in the store; none where all layers go to one directory.
+    pub path: Option<PathBuf>,
+    /// What was done; none where the store had the layer already.
+    pub report: Option<Report>,
+}
+
+/// What became of an image.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ImageReport {
+    /// The image.
+    pub image: Image,
+    /// Bottom first.
+    pub layers: Vec<LayerDone>,
+    /// How long it took.
+    pub wall: Duration,
+}
+
+impl ImageReport {
+    /// The layers for overlay's option `lowerdir`, topmost first, with `:` and `\` in names escaped. None
+    /// where all layers went to one directory.
+    pub fn lowerdir(&self) -> Option<String> {
+        let mut paths = Vec::new();
+        for layer in self.layers.iter().rev() {
+            let path = layer.path.as_ref()?.to_string_lossy().into_owned();
+            paths.push(path.replace('\\', "\\\\").replace(':', "\\:"));
+        }
+        (!paths.is_empty()).then(|| paths.join(":"))
+    }
+
+    /// All of it as one JSON object.
+    pub fn to_json(&self) -> String {
+        let layers: Vec<Value> = self.layers.iter().map(LayerDone::to_json).collect();
+        json!({
+            "image": self.image,
+            "layers": layers,
+            "lowerdir": self.lowerdir(),
+            "seconds": self.wall.as_secs_f64(),
+        })
+        .to_string()
+    }
+}
+
+impl LayerDone {
+    fn to_json(&self) -> Value {
+        let report = self.report.as_ref().map(|report| {
+            serde_json::from_str::<Value>(&report.to_json()).expect("a report is an object")
+        });
+        json!({
+            "digest": self.layer.digest,
+            "diff_id": self.layer.diff_id,
+            "chain_id": self.layer.chain_id,
+            "path": self.path.as_ref().map(|path| path.to_string_lossy()),
+            "reused": report.is_none(),
+            "report": report,
+        })
+    }
+}
+
+/// Callbacks of an image's unpack, all on the calling thread.
+pub trait ImageObserver {
+    /// A layer is begun, or is there already: which one, counted from 0, and of how many. Returns the
+    /// callbacks for it.
+    fn layer(&mut self, number: usize, of: usize, layer: &ChainLayer) -> &mut dyn Observer;
+}
+
+/// Observes nothing.
+impl ImageObserver for () {
+    fn layer(&mut self, _: usize, _: usize, _: &ChainLayer) -> &mut dyn Observer {
+        self
+    }
+}
+
+/// Applies all layers of an image to one directory, which must be empty.
+///
+/// Each blob's digest and size and each diffID are held against what the image says. After a failure the
+/// directory holds a part of the image.
+///
+/// # Errors
+///
+/// An [`UnpackError`] names the layer at fault. [`Options::mode`](field@Options::mode) must be
+/// [`Mode::Directory`].
+pub fn unpack(
+    store: &Store,
+    image: &Image,
+    root: impl AsRef<Path>,
+    options: &Options,
+    observer: &mut dyn ImageObserver,
+) -> Result<ImageReport, UnpackError> {
+    let (begin, root) = (Instant::now(), root.as_ref());
+    let failed = |error| ImageError::Io(root.display().to_string(), error);
+    if options.mode != Mode::Directory {
+        return Err(ImageError::Mode("directory").into());
+    }
+    if fs::read_dir(root).map_err(failed)?.next().is_some() {
+        return Err(ImageError::NotEmpty(root.display().to_string()).into());
+    }
+    let mut layers = Vec::new();
+    for (number, layer) in image.layers.iter().enumerate() {
+        let callbacks = observer.layer(number, image.layers.len(), layer);
+        let report = apply(store, image, number, root, options.clone(), callbacks)?;
+        layers.push(LayerDone { layer: layer.clone(), path: None, report: Some(report) });
+    }
+    Ok(ImageReport { image: image.clone(), layers, wall: begin.elapsed() })
+}
+
+/// Makes the layers of an image that a store lacks, each a directory for overlayfs.
+///
+/// Each blob's digest and size and each diffID are held against what the image says before the layer is
+/// put in its place. After a failure the store has the layers below the one that failed, and nothing of
+/// that.
+///
+/// # Errors
+///
+/// An [`UnpackError`] names the layer at fault. [`Options::mode`](field@Options::mode) must be one of the overlay modes.
+pub fn unpack_layers(
+    store: &Store,
+    image: &Image,
+    to: &LayerStore,
+    options: &Options,
+    observer: &mut dyn ImageObserver,
+) -> Result<ImageReport, UnpackError> {
+    let begin = Instant::now();
+    if options.mode == Mode::Directory {
+        return Err(ImageError::Mode("overlay").into());
+    }
+    let (mut layers, mut lowers) = (Vec::new(), Vec::new());
+    for (number, layer) in image.layers.iter().enumerate() {
+        let callbacks = observer.layer(number, image.layers.len(), layer);
+        let path = to.path_of(&layer.chain_id);
+        let mut done = LayerDone { layer: layer.clone(), path: Some(path.clone()), report: None };
+        if !to.has(&layer.chain_id) {
+            let partial = to.begin(&layer.chain_id)?;
+            let topmost_first: Vec<PathBuf> = lowers.iter().rev().cloned().collect();
+            let own = options.clone().lowers(Lowers::Known(topmost_first));
+            let report = apply(store, image, number, &partial.path, own, callbacks)?;
+            to.complete(partial, &layer.chain_id, options.sync)?;
+            done.report = Some(report);
+        }
+        lowers.push(path);
+        layers.push(done);
+    }
+    Ok(ImageReport { image: image.clone(), layers, wall: begin.elapsed() })
+}
+
+fn apply(
+    store: &Store,
+    image: &Image,
+    number: usize,
+    root: &Path,
+    mut options: Options,
+    observer: &mut dyn Observer,
+) -> Result<Report, UnpackError> {
+    let layer = &image.layers[number];
+    let source = blob(store, layer)?;
+    options.expect.blob.clone_from(&layer.digest);
+    options.expect.diff_id = Some(layer.diff_id.clone());
+    unpack_with(source, root, &options, observer).map_err(|error| UnpackError::Layer {
+        number: number + 1,
+        of: image.layers.len(),
+        layer: layer.digest.as_ref().map_or_else(|| layer.blob.clone(), Digest::to_string),
+        error: Box::new(error),
+    })
+}
+
+/// The blob, if it is as large as the image says.
+fn blob(store: &Store, layer: &ChainLayer) -> Result<Source<'static>, ImageError> {
+    let has = store.size(&layer.blob)?;
+    match layer.size {
+        Some(size) if size != has => {
+            let blob = layer.blob.clone();
+            Err(ImageError::Size { blob, says: size, has })
+        }
+        _ => store.source(&layer.blob),
+    }
+}
+
+impl UnpackError {
+    /// The error of the layer at fault, if it was one's.
+    pub fn layer_error(&self) -> Option<&Error> {
+        match self {
+            UnpackError::Layer { error, .. } => Some(error),
+            UnpackError::Image(_) => None,
+        }
+    }
+}
