@@ -148,6 +148,11 @@ test-s390x:
 header:
 	OCILAYER_WRITE_HEADER=1 $(CARGO) test --quiet --test header
 
+## completions: writes completions/ for bash, zsh and fish anew from the command's arguments
+.PHONY: completions
+completions:
+	OCILAYER_WRITE_COMPLETIONS=1 $(CARGO) test --quiet --package ocilayer-cli completions
+
 ## test-c: the C API as an installed library: C99, C11, C++17, shared, static, sanitizers, valgrind
 .PHONY: test-c
 test-c:

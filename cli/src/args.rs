@@ -419,3 +419,34 @@ pub enum Devices {
     /// Left out and reported.
     Skip,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use clap::CommandFactory;
+    use clap_complete::{Shell, generate};
+
+    use super::*;
+
+    /// `make completions` runs this test with the variable set, which writes them first.
+    #[test]
+    fn the_checked_in_completions_are_the_generated_ones() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../completions");
+        for (shell, file) in [
+            (Shell::Bash, "ocilayer.bash"),
+            (Shell::Zsh, "_ocilayer"),
+            (Shell::Fish, "ocilayer.fish"),
+        ] {
+            let mut text = Vec::new();
+            generate(shell, &mut Arguments::command(), "ocilayer", &mut text);
+            let path = directory.join(file);
+            if std::env::var_os("OCILAYER_WRITE_COMPLETIONS").is_some() {
+                fs::write(&path, &text).unwrap();
+            }
+            let is_same = fs::read(&path).is_ok_and(|there| there == text);
+            assert!(is_same, "completions/{file}: `make completions` writes it");
+        }
+    }
+}
