@@ -244,9 +244,15 @@ pub fn facts(error: &Error) -> serde_json::Value {
     })
 }
 
-/// The option for a limit that was exceeded.
+/// The option that helps, such as one for a limit that was exceeded.
 pub fn raising(error: &Error) -> String {
-    let Cause::Limit(limit) = error.cause() else { return String::new() };
+    let limit = match error.cause() {
+        Cause::Limit(limit) => limit,
+        Cause::Apply(apply) if apply.is_about_owners() => {
+            return " with --map-user or --owners ignore".to_owned();
+        }
+        _ => return String::new(),
+    };
     let option = match limit.name() {
         "zstd_window_log" => "zstd-window".to_owned(),
         name => name.replace('_', "-"),

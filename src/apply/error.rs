@@ -34,7 +34,15 @@ impl fmt::Display for Hint<'_> {
     }
 }
 
+const NOT_ROOT: &str = "only root gives files away: map or ignore the owners";
+const NO_SUCH_ID: &str = "this user namespace has no such id: map or ignore the owners";
+
 impl ApplyError {
+    /// Whether other [`Owners`](crate::Owners) would help.
+    pub fn is_about_owners(&self) -> bool {
+        matches!(self.hint, Some(NOT_ROOT | NO_SUCH_ID))
+    }
+
     pub(crate) fn new(operation: &'static str, errno: SysErrno) -> ApplyError {
         ApplyError { operation, detail: String::new(), errno: Errno::of(errno), hint: None }
     }
@@ -52,10 +60,8 @@ impl ApplyError {
     /// The same, of a change of owner.
     pub(super) fn of_owner(self) -> ApplyError {
         match self.errno {
-            Errno::PERM => self.explained("only root gives files away: map or ignore the owners"),
-            Errno::INVAL => {
-                self.explained("this user namespace has no such id: map or ignore the owners")
-            }
+            Errno::PERM => self.explained(NOT_ROOT),
+            Errno::INVAL => self.explained(NO_SUCH_ID),
             _ => self,
         }
     }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ocilayer unpack` as a user runs it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -560,4 +561,27 @@ fn version_names_the_backend() {
     let start = format!("ocilayer {}", env!("CARGO_PKG_VERSION"));
     assert!(ran.stdout.starts_with(&start), "{ran:?}");
     assert!(ran.stdout.contains(", gzip by "), "{ran:?}");
+}
+
+#[test]
+fn plain_user_is_told_which_options_help_with_owners() {
+    if !is_root("plain_user_is_told_which_options_help_with_owners") {
+        return;
+    }
+    let place = place(&layer_of((3, 4), &[("a", b'0', b"1")]));
+    fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
+    chown(place.path().join("root"), Some(65534), Some(65534)).unwrap();
+    let run = |owners: &[&str]| {
+        let words = [&["unpack"], owners, &["layer.tar", "root"]].concat();
+        // A copy: the build's own directory may be closed to others.
+        let own = place.path().join("ocilayer");
+        fs::copy(env!("CARGO_BIN_EXE_ocilayer"), &own).unwrap();
+        let mut command = Command::new(own);
+        command.args(words).current_dir(place.path()).uid(65534).gid(65534).output().unwrap()
+    };
+    let refused = run(&[]);
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert!(message.contains("owners with --map-user or --owners ignore"), "{message}");
+    let taken = run(&["--owners", "ignore"]);
+    assert_eq!(taken.status.code(), Some(0), "{taken:?}");
 }
