@@ -17,7 +17,7 @@ help:
 
 ## test: all tests; what .ci/run runs
 .PHONY: test
-test: lint test-rust test-schedules test-fuzz test-c test-go test-kernel test-containerd
+test: lint check-targets test-rust test-schedules test-fuzz test-c test-go test-kernel test-containerd
 
 ## lint: formatters, clippy, rustdoc, the structure of src/, go vet, manual pages, scripts, licence lines
 .PHONY: lint
@@ -138,7 +138,7 @@ test-portable:
 check-targets:
 	scripts/check-targets
 
-## test-s390x: the library's own tests and those of archives on a big-endian machine, under QEMU
+## test-s390x: what reads archives on a big-endian machine, under QEMU
 .PHONY: test-s390x
 test-s390x:
 	scripts/check-targets test

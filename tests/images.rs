@@ -150,8 +150,12 @@ fn a_directory_is_what_its_layers_make_one_by_one() {
         let (expected, got) = (place("expected"), place("got"));
         one_by_one(&archives, expected.path());
         let report = flattened(&store, &select(&store), got.path()).unwrap();
-        let differences =
-            Tree::of(expected.path()).differences(&Tree::of(got.path()), "one by one", "the image");
+        let [mut one, mut other] = [expected.path(), got.path()].map(Tree::of);
+        // Where no entry describes the root it stays as each directory was made.
+        for tree in [&mut one, &mut other] {
+            tree.0.remove(&b""[..]);
+        }
+        let differences = one.differences(&other, "one by one", "the image");
         assert!(differences.is_empty(), "{stack:?}:\n{}", differences.join("\n"));
         assert_eq!(report.layers.len(), stack.len());
         assert_eq!(report.lowerdir(), None);
