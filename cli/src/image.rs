@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use indicatif::{BinaryBytes, HumanCount};
 use ocilayer::image::{
@@ -217,7 +217,7 @@ pub fn list(arguments: &args::Images) -> Exit {
     if failed { Exit::Failed } else { Exit::Done }
 }
 
-fn line(path: &PathBuf, image: &Image) -> String {
+fn line(path: &Path, image: &Image) -> String {
     let mut text = path.display().to_string().escape_debug().to_string();
     if let Some(digest) = &image.digest {
         let _ = write!(text, "@{digest}");

@@ -10,6 +10,9 @@ use serde_json::json;
 use crate::common::{Ran, command, gzip, layer, ocilayer, small_layer};
 use crate::scan::{Image, place};
 
+/// Names with contents.
+type Files = Vec<(String, Vec<u8>)>;
+
 const AS_IMAGE: &str = "an image and not a layer";
 
 /// An OCI image of one layer whose blobs are larger than what is looked at of a layer.
@@ -120,13 +123,13 @@ fn layers_are_no_images_whatever_their_files_are_called() {
     let blob = format!("blobs/sha256/{hex}");
     let inside = format!("{hex}/data");
     // With an image in a directory of it, as a registry's or a build's has.
-    let image: Vec<(String, Vec<u8>)> =
+    let image: Files =
         oci().0.into_iter().map(|(name, bytes)| (format!("srv/{name}"), bytes)).collect();
-    let mut large: Vec<(String, Vec<u8>)> = oci().0;
+    let mut large: Files = oci().0;
     large.extend((0..100).map(|n| (format!("usr/{n}"), Vec::new())));
     let files =
         |names: &[&str]| names.iter().map(|name| (name.to_string(), b"1".to_vec())).collect();
-    let table: Vec<(&str, Vec<(String, Vec<u8>)>)> = vec![
+    let table: Vec<(&str, Files)> = vec![
         ("blobs alone", files(&[&blob])),
         ("a directory with a digest's name", files(&[&inside, &hex])),
         ("index.json alone", files(&["index.json", &blob])),
