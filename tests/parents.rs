@@ -430,26 +430,42 @@ fn whiteouts_that_are_files_hide_what_is_below() {
     }
 }
 
+/// Set in a mount, overlayfs's own xattrs are somebody else's: kernels from 6.7 keep them by other names.
 #[test]
 fn xattrs_of_a_nested_mount_are_neither_obeyed_nor_copied() {
     if !needs::overlay() {
         return;
     }
     let mut place = Place::new();
-    let upper = place.base.path().join("1");
-    fs::create_dir_all(upper.join("srv/www")).unwrap();
-    fs::write(upper.join("srv/www/file"), "1").unwrap();
-    fs::write(upper.join("srv/www/empty"), "").unwrap();
     let table: [(&str, &str, &[u8]); 4] = [
         ("srv/www", "opaque", b"y"),
         ("srv/www", "redirect", b"log"),
         ("srv/www/empty", "whiteout", b"y"),
         ("srv/www/file", "metacopy", b""),
     ];
+    let escaped = |name: &str| format!("trusted.overlay.overlay.{name}");
+    place.mount("", |root| {
+        fs::write(root.join("srv/www/file"), "1").unwrap();
+        fs::write(root.join("srv/www/empty"), "").unwrap();
+        for (path, name, value) in table {
+            let name = format!("trusted.overlay.{name}");
+            // Older kernels refuse that; then it is written below, by its other name.
+            let _ = setxattr(root.join(path), name, value, XattrFlags::empty());
+        }
+    });
+    let upper = place.layers[1].clone();
     for (path, name, value) in table {
-        set(upper.join(path), &format!("trusted.overlay.overlay.{name}"), value);
+        set(upper.join(path), &escaped(name), value);
     }
-    place.layers.push(upper);
+    // One more mount, which has all of that below it.
+    place.mount(",redirect_dir=on,metacopy=on", |root| {
+        fs::write(root.join("srv/www/later"), "").unwrap();
+    });
+    for text in
+        ["srv/www/.wh.index srv/www/.wh.empty", "hard=>srv/www/file", "srv/www/img/.wh.logo"]
+    {
+        place.check("nested", text);
+    }
     let root = place.base.path().join("root");
     let blob = archive(&layer("srv/www/.wh.index srv/www/.wh.empty hard=>srv/www/file"));
     place.overlay_mode(&root, Mode::Overlay, &blob).unwrap();
@@ -458,7 +474,6 @@ fn xattrs_of_a_nested_mount_are_neither_obeyed_nor_copied() {
         assert!(tree.get(whiteout).is_some(), "{whiteout}: {:?}", tree.list());
     }
     for (path, name, _) in table.iter().filter(|(path, ..)| *path != "srv/www/empty") {
-        let name = format!("trusted.overlay.overlay.{name}");
-        assert_eq!(tree.at(path).xattr(&name), None, "{path}");
+        assert_eq!(tree.at(path).xattr(&escaped(name)), None, "{path}");
     }
 }
