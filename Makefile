@@ -41,10 +41,13 @@ lint: lint-tools
 # Nothing is linked, so the header suffices: no installed library, and no pkg-config file of it.
 GO_VET := PKG_CONFIG=true CGO_CFLAGS="-I$(CURDIR)/include" go vet
 
+# For the fastest gzip: `make build` takes it where these are there.
+ISAL_PACKAGES := autoconf automake libtool make nasm
+
 SCRIPTS := $(wildcard scripts/* .ci/run c-tests/*.sh tests/kernel/*.sh)
 .PHONY: lint-tools
 lint-tools:
-	$(need) mandoc shellcheck
+	$(need) mandoc shellcheck $(ISAL_PACKAGES)
 	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@$(CARGO) clippy --version >/dev/null 2>&1 || rustup component add clippy
 
@@ -86,7 +89,7 @@ ASAN = $(call SANITIZED,address,asan)
 TSAN = $(call SANITIZED,thread,tsan) -Zbuild-std
 
 # Other tools that the tests compare with, or take layers from.
-TEST_PACKAGES := acl attr btrfs-progs buildah debootstrap e2fsprogs gzip libarchive-tools libcap2-bin skopeo tar umoci xfsprogs zstd
+TEST_PACKAGES := $(ISAL_PACKAGES) acl attr btrfs-progs buildah debootstrap e2fsprogs gzip libarchive-tools libcap2-bin skopeo tar umoci xfsprogs zstd
 
 ## demo: makes a Debian image of three layers, unpacks it in both modes, compares the trees; root
 .PHONY: demo
@@ -96,7 +99,7 @@ demo:
 	$(CARGO) build --quiet --release --example compare_trees
 	scripts/demo
 
-DEMO_PACKAGES := attr buildah debootstrap jq
+DEMO_PACKAGES := $(ISAL_PACKAGES) attr buildah debootstrap jq
 
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
@@ -185,7 +188,7 @@ bench-containerd:
 	$(need) $(CONTAINERD_PACKAGES)
 	scripts/test-containerd -tags e2e,bench -run Benchmark
 
-CONTAINERD_PACKAGES := acl attr buildah busybox cpio curl debootstrap docker-registry dpkg-dev gcc git isal jq libarchive-tools libc6-dev libcap2-bin p7zip-full pax perl pigz pkg-config python3 python3-venv runc skopeo systemd tabix umoci util-linux zopfli zstd
+CONTAINERD_PACKAGES := $(ISAL_PACKAGES) acl attr buildah busybox cpio curl debootstrap docker-registry dpkg-dev gcc git isal jq libarchive-tools libc6-dev libcap2-bin p7zip-full pax perl pigz pkg-config python3 python3-venv runc skopeo systemd tabix umoci util-linux zopfli zstd
 
 ## bench: compares with other appliers on real layers; QUICK=1 for a first look, ARGS; root, 12 GB of disk
 .PHONY: bench
@@ -207,7 +210,7 @@ bench-stages:
 	scripts/debian-layer "$${CARGO_TARGET_DIR:-target}/tmp/real-layers"
 	LAYER="$$(realpath "$${CARGO_TARGET_DIR:-target}")/tmp/real-layers/debian.tar.gz" $(CARGO) bench --package ocilayer-bench --features "$$(scripts/features)" --bench stages
 
-BENCH_PACKAGES := btrfs-progs debootstrap e2fsprogs gzip isal libarchive-tools pigz python3-pip strace tar xfsprogs zstd
+BENCH_PACKAGES := $(ISAL_PACKAGES) btrfs-progs debootstrap e2fsprogs gzip isal libarchive-tools pigz python3-pip strace tar xfsprogs zstd
 
 ## deps: installs what all of the above need
 .PHONY: deps
