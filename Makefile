@@ -188,7 +188,7 @@ bench-containerd:
 	$(need) $(CONTAINERD_PACKAGES)
 	scripts/test-containerd -tags e2e,bench -run Benchmark
 
-CONTAINERD_PACKAGES := $(ISAL_PACKAGES) acl attr buildah busybox cpio curl debootstrap docker-registry dpkg-dev gcc git isal jq libarchive-tools libc6-dev libcap2-bin p7zip-full pax perl pigz pkg-config python3 python3-venv runc skopeo systemd tabix umoci util-linux zopfli zstd
+CONTAINERD_PACKAGES := $(ISAL_PACKAGES) acl attr buildah busybox bzip2 cpio curl debootstrap docker-registry dpkg-dev gcc git isal jq libarchive-tools libc6-dev libcap2-bin p7zip-full pax perl pigz pkg-config python3 python3-venv runc skopeo systemd tabix umoci util-linux xz-utils zopfli zstd
 
 ## bench: compares with other appliers on real layers; QUICK=1 for a first look, ARGS; root, 12 GB of disk
 .PHONY: bench
