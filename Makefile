@@ -34,6 +34,8 @@ lint: lint-tools
 	cd go-bindings/containerd/archive && $(GO_VET) ./...
 	cd go-bindings/containerd && $(GO_VET) ./... && $(GO_VET) -tags e2e,bench ./e2e
 	cd go-bindings/containerd/differences/builders && go vet ./...
+	$(CARGO) publish --quiet --dry-run --locked --allow-dirty --no-verify --workspace --exclude ocilayer-bench --exclude ocilayer-kernel-test
+	scripts/deny licenses bans sources
 	mandoc -T lint -W warning man/*
 	shellcheck --severity=warning $(SCRIPTS)
 	scripts/check-licences
@@ -50,6 +52,11 @@ lint-tools:
 	$(need) mandoc shellcheck $(ISAL_PACKAGES)
 	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@$(CARGO) clippy --version >/dev/null 2>&1 || rustup component add clippy
+
+## advisories: known faults in what is linked, by RustSec's list of today; github.com
+.PHONY: advisories
+advisories:
+	scripts/deny advisories
 
 ## test-rust: unit tests, layers in every mode, the command; gzip again by ISA-L; root and overlayfs
 .PHONY: test-rust
@@ -120,11 +127,20 @@ install:
 uninstall:
 	@PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" DESTDIR="$(DESTDIR)" scripts/install uninstall
 
-## install-differ: builds and installs ocilayer-differ for containerd, its units: PREFIX, DESTDIR
+## build-differ: ocilayer-differ for containerd, with the library inside
+.PHONY: build-differ
+build-differ:
+	scripts/build-differ
+
+## install-differ: copies it, its units, its manual page and its configuration: PREFIX, DESTDIR
 .PHONY: install-differ
 install-differ:
-	$(need) gcc libc6-dev pkg-config
-	PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install-differ
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install-differ
+
+## uninstall-differ: removes what install-differ copied, but for the configuration
+.PHONY: uninstall-differ
+uninstall-differ:
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install-differ uninstall
 
 ## portable: library and command for glibc 2.17, a static command, x86-64 and arm64, below target/portable
 .PHONY: portable
@@ -136,6 +152,11 @@ portable:
 test-portable:
 	scripts/test-portable
 
+## deb: Debian packages for this machine, below target/deb: library, -dev, command, differ
+.PHONY: deb
+deb:
+	scripts/deb
+
 ## check-targets: library and command compile for six other machines
 .PHONY: check-targets
 check-targets:
@@ -146,10 +167,11 @@ check-targets:
 test-s390x:
 	scripts/check-targets test
 
-## header: writes include/ocilayer.h anew from src/capi
+## header: writes include/ocilayer.h anew from src/capi, and from it the manual pages of its functions
 .PHONY: header
 header:
 	OCILAYER_WRITE_HEADER=1 $(CARGO) test --quiet --test header
+	OCILAYER_WRITE_HEADER=1 $(CARGO) test --quiet --test manual
 
 ## completions: writes completions/ for bash, zsh and fish anew from the command's arguments
 .PHONY: completions

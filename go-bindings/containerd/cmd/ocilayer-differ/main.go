@@ -11,8 +11,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
+	ocilayer "github.com/ocilayer/ocilayer/go-bindings"
 	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/differ"
 )
 
@@ -29,9 +31,13 @@ const (
 const usage = `Usage: ocilayer-differ [serve] [FLAGS]   serve containerd's diff service
        ocilayer-differ check [FLAGS]     check the kernel and containerd's configuration
        ocilayer-differ audit [FLAGS]     compare snapshots with the layers that they were made of
+       ocilayer-differ --version         print the version, the commit, and what decompresses gzip
 
 ocilayer-differ COMMAND --help tells the flags of a command.
 `
+
+// commit is set by the linker: scripts/build-differ.
+var commit string
 
 func main() {
 	// The first signal finishes what runs; the second is the default one, which does not wait.
@@ -45,6 +51,16 @@ func main() {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	command := "serve"
+	if len(args) > 0 {
+		switch strings.TrimLeft(args[0], "-") {
+		case "help", "h":
+			fmt.Fprint(stdout, usage)
+			return 0
+		case "version", "V":
+			fmt.Fprintln(stdout, versionLine())
+			return 0
+		}
+	}
 	if len(args) > 0 && len(args[0]) > 0 && args[0][0] != '-' {
 		command, args = args[0], args[1:]
 	}
@@ -55,12 +71,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return check(ctx, args, stdout, stderr)
 	case "audit":
 		return auditSnapshots(ctx, args, stdout, stderr)
-	case "help":
-		fmt.Fprint(stdout, usage)
-		return 0
 	}
 	fmt.Fprintf(stderr, "ocilayer-differ: no command %q\n%s", command, usage)
 	return exitUsage
+}
+
+func versionLine() string {
+	line := "ocilayer-differ " + ocilayer.Version()
+	if commit != "" {
+		line += " (" + commit + ")"
+	}
+	return line + ", gzip by " + ocilayer.GzipBackend()
 }
 
 func serve(ctx context.Context, args []string, stderr io.Writer) int {
