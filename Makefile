@@ -157,6 +157,11 @@ test-portable:
 deb:
 	scripts/deb
 
+## test-deb: they are installed in a Debian without build tools, and used from C and Go; root, 8 minutes
+.PHONY: test-deb
+test-deb:
+	scripts/test-deb
+
 ## check-targets: library and command compile for six other machines
 .PHONY: check-targets
 check-targets:
