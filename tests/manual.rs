@@ -94,7 +94,7 @@ struct Item<'a> {
 }
 
 fn items(header: &str) -> Vec<Item<'_>> {
-    let mut lines = header.lines().skip_while(|line| *line != "/**").peekable();
+    let mut lines = header.lines().skip_while(|line| *line != "/**");
     let mut items = Vec::new();
     while let Some(line) = lines.next() {
         if line != "/**" {
@@ -200,11 +200,8 @@ fn prototype(out: &mut String, item: &Item) {
     let (before, rest) = whole.split_once('(').expect("a function has parentheses");
     let result = before.trim_end_matches(item.name).trim();
     writeln!(out, ".Ft {}\n.Fo {}", quoted(result), item.name).expect("taken");
-    for parameter in rest.trim_end_matches(");").split(", ").filter(|text| *text != "void") {
+    for parameter in rest.trim_end_matches(");").split(", ") {
         writeln!(out, ".Fa {}", quoted(parameter)).expect("taken");
-    }
-    if rest == "void);" {
-        out.push_str(".Fa void\n");
     }
     out.push_str(".Fc\n");
 }
@@ -258,9 +255,8 @@ fn page(page: &Page, items: &[Item]) -> String {
 fn belongs(page: &Page, item: &Item) -> bool {
     !ELSEWHERE.contains(&item.name)
         && page.prefixes.iter().any(|prefix| {
-            item.name.strip_prefix(prefix).is_some_and(|rest| {
-                rest.is_empty() || rest.starts_with('_') || rest.starts_with("s_") || rest == "s"
-            })
+            let rest = item.name.strip_prefix(prefix);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
         })
 }
 

@@ -11,7 +11,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	ocilayer "github.com/ocilayer/ocilayer/go-bindings"
@@ -50,27 +49,27 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	command := "serve"
+	command, rest := "serve", args
 	if len(args) > 0 {
-		switch strings.TrimLeft(args[0], "-") {
-		case "help", "h":
-			fmt.Fprint(stdout, usage)
-			return 0
-		case "version", "V":
-			fmt.Fprintln(stdout, versionLine())
-			return 0
-		}
-	}
-	if len(args) > 0 && len(args[0]) > 0 && args[0][0] != '-' {
-		command, args = args[0], args[1:]
+		command, rest = args[0], args[1:]
 	}
 	switch command {
+	case "help", "-h", "-help", "--help":
+		fmt.Fprint(stdout, usage)
+		return 0
+	case "version", "-V", "-version", "--version":
+		fmt.Fprintln(stdout, versionLine())
+		return 0
 	case "serve":
-		return serve(ctx, args, stderr)
+		return serve(ctx, rest, stderr)
 	case "check":
-		return check(ctx, args, stdout, stderr)
+		return check(ctx, rest, stdout, stderr)
 	case "audit":
-		return auditSnapshots(ctx, args, stdout, stderr)
+		return auditSnapshots(ctx, rest, stdout, stderr)
+	}
+	// Flags without a command are those of serve.
+	if command == "" || command[0] == '-' {
+		return serve(ctx, args, stderr)
 	}
 	fmt.Fprintf(stderr, "ocilayer-differ: no command %q\n%s", command, usage)
 	return exitUsage
