@@ -7,14 +7,19 @@ use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use common::archive::{archive, gzip, layer, zstd};
-use common::needs;
+use common::archive::{archive, dir, gzip, layer, zstd};
 use common::overlay::Overlay;
-use common::tree::{Private, Tree};
+use common::runner::{Setting, Way, apply};
+use common::seccomp::Openat2;
+use common::stack::Stack;
+use common::tree::{Kind, Private, Tree};
+use common::{needs, random};
 use ocilayer::image::{
     self, Choice, Image, ImageError, ImageReport, LayerStore, Store, UnpackError,
 };
-use ocilayer::{ErrorKind, Lowers, Mode, Options, Source, unpack};
+use ocilayer::{ErrorKind, Lowers, Mode, Options, Report, Source, unpack};
+use proptest::prelude::*;
+use proptest::test_runner::{TestCaseError, TestError, TestRunner};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -223,6 +228,86 @@ fn layers_of_a_store_are_merged_to_the_directory() {
 
 fn names(tree: &Tree) -> Vec<Vec<u8>> {
     tree.0.keys().cloned().collect()
+}
+
+/// `PROPTEST_CASES=10000 cargo test --release --test images random` looks longer.
+#[test]
+fn random_layers_at_once_are_what_one_by_one_are() {
+    if !needs::overlay() {
+        return;
+    }
+    let mut config = random::config();
+    // Each makes and mounts all of its layers twice.
+    config.cases /= 4;
+    let mut runner = TestRunner::new(config);
+    let result = runner.run(&random::stack(), |mut stack| {
+        // So that the bottom layer says what the roots above it look like.
+        stack.0[0].insert(0, dir("."));
+        // Random layers are refused often. The entry at fault goes, and the rest is looked at.
+        while let Some((layer, entry)) = at_once_is_one_by_one(&stack)? {
+            stack.0[layer].remove(entry);
+        }
+        Ok(())
+    });
+    match result {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, stack)) => panic!("{reason}\nfor the stack\n{stack:?}"),
+        Err(abort) => panic!("{abort}"),
+    }
+}
+
+/// The layer and entry that both refuse, or none if both make the same layers.
+fn at_once_is_one_by_one(stack: &Stack) -> Result<Option<(usize, usize)>, TestCaseError> {
+    let one = apply(&stack.0, Setting { way: Way::Overlay, threads: 1, openat2: Openat2::Works });
+    let archives: Vec<Vec<u8>> = stack.0.iter().map(|layer| archive(layer)).collect();
+    let (_layout, store) = of(&archives);
+    let to = place("store");
+    let options = Options::default().mode(Mode::Overlay).threads(4);
+    let layers = LayerStore::open(to.path(), &options).unwrap();
+    let image = select(&store);
+    let all = image::unpack_layers(&store, &image, &layers, &options, &mut ());
+    let context = |what: &str| TestCaseError::fail(format!("{what}\n{stack:?}"));
+    if let (Some((layer, alone)), Err(UnpackError::Layer { number, error, .. })) =
+        (&one.failure, &all)
+    {
+        prop_assert_eq!(*number, layer + 1, "{}; alone: {}", error, alone);
+        prop_assert_eq!(error.to_string(), alone.to_string());
+        let place = error.place().ok_or_else(|| context("no entry named"))?;
+        return Ok(Some((*layer, place.entry as usize)));
+    }
+    let all = all.map_err(|error| context(&error.to_string()))?;
+    if let Some((layer, error)) = &one.failure {
+        return Err(context(&format!("at once layer {layer} did not fail: {error}")));
+    }
+    for (number, done) in all.layers.iter().enumerate() {
+        let [alone, together] =
+            [one.upper(number), Tree::of(done.path.as_ref().unwrap())].map(without_whiteout_times);
+        let differences = alone.differences(&together, "one by one", "at once");
+        if !differences.is_empty() {
+            return Err(context(&format!("layer {number}:\n{}", differences.join("\n"))));
+        }
+        let report = done.report.as_ref().unwrap();
+        prop_assert_eq!(facts(&one.reports[number]), facts(report), "layer {}", number);
+    }
+    Ok(None)
+}
+
+/// Whiteouts have the time at which they were made.
+fn without_whiteout_times(mut tree: Tree) -> Tree {
+    tree.0
+        .values_mut()
+        .filter(|node| node.kind == Kind::Ghost)
+        .for_each(|node| node.mtime = (0, 0));
+    tree
+}
+
+fn facts(report: &Report) -> Value {
+    let mut facts: Value = serde_json::from_str(&report.to_json()).unwrap();
+    let fields = facts.as_object_mut().unwrap();
+    for other in ["seconds", "blob_digest", "compression", "bytes"] {
+        fields.remove(other);
+    }
+    facts
 }
 
 #[test]

@@ -8,10 +8,10 @@ use std::path::Path;
 
 use indicatif::{BinaryBytes, HumanCount};
 use ocilayer::image::{
-    self, ChainLayer, Choice, Image, ImageError, ImageObserver, ImageReport, LayerStore, Store,
-    UnpackError,
+    self, Choice, Image, ImageError, ImageObserver, ImageProgress, ImageReport, LayerProgress,
+    LayerState, LayerStore, Store, UnpackError,
 };
-use ocilayer::{Mode, Observer, Options};
+use ocilayer::{Entry, Errno, Mode, Observer, Options, Warning};
 use serde_json::json;
 
 use crate::args;
@@ -59,12 +59,9 @@ pub fn run(
 ) -> Result<Exit, Refusal> {
     refuse_options_of_layers(arguments)?;
     choice.platform.clone_from(&arguments.platform);
-    let mut showing = Showing {
-        display: Display::new(arguments.quiet, arguments.verbose, &arguments.exclude),
-        quiet: arguments.quiet || arguments.json,
-    };
-    let done = unpack(arguments, store, &choice, options, &mut showing);
-    showing.display.finish();
+    let mut display = Display::new(arguments.quiet, arguments.verbose, &arguments.exclude);
+    let done = unpack(arguments, store, &choice, options, &mut display);
+    display.finish();
     Ok(match done {
         Ok(report) => {
             let text = match (arguments.json, arguments.quiet) {
@@ -83,7 +80,7 @@ fn unpack(
     store: &Store,
     choice: &Choice,
     options: Options,
-    showing: &mut Showing<'_>,
+    display: &mut Display<'_>,
 ) -> Result<ImageReport, UnpackError> {
     let image = image::select(store, choice)?;
     match (&arguments.layers, &arguments.root) {
@@ -94,11 +91,11 @@ fn unpack(
             };
             let options = options.mode(mode);
             let layers = LayerStore::open(layers, &options)?;
-            image::unpack_layers(store, &image, &layers, &options, showing)
+            image::unpack_layers(store, &image, &layers, &options, display)
         }
         (None, root) => {
             let root = root.as_deref().unwrap_or(Path::new(""));
-            image::unpack(store, &image, root, &options, showing)
+            image::unpack(store, &image, root, &options, display)
         }
     }
 }
@@ -143,18 +140,26 @@ fn fail(arguments: &args::Unpack, error: &UnpackError) -> Exit {
     Exit::Failed
 }
 
-/// Says which layer it is at.
-struct Showing<'a> {
-    display: Display<'a>,
-    quiet: bool,
-}
+impl ImageObserver for Display<'_> {
+    fn filters(&self) -> bool {
+        Observer::filters(self)
+    }
 
-impl ImageObserver for Showing<'_> {
-    fn layer(&mut self, number: usize, of: usize, layer: &ChainLayer) -> &mut dyn Observer {
-        if !self.quiet {
-            self.display.begin(&format!("layer {} of {of}", number + 1), layer.size);
-        }
-        &mut self.display
+    fn filter(&mut self, _: usize, entry: &Entry) -> Result<bool, Errno> {
+        Observer::filter(self, entry)
+    }
+
+    fn progress(&mut self, progress: &ImageProgress) {
+        let layers = &progress.layers;
+        let done = |layer: &&LayerProgress| {
+            matches!(layer.state, LayerState::Complete | LayerState::Reused)
+        };
+        let what = format!("{} of {} layers", layers.iter().filter(done).count(), layers.len());
+        self.show(progress.blob_bytes(), progress.blob_size(), what);
+    }
+
+    fn warning(&mut self, layer: usize, warning: &Warning) {
+        self.warn(&format!("layer {}, entry {}", layer + 1, warning.entry), warning);
     }
 }
 

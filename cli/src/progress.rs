@@ -31,21 +31,28 @@ impl Display<'_> {
         Display { bar, verbose, exclude }
     }
 
-    /// The next layer of an image, whose size may be known.
-    pub fn begin(&mut self, what: &str, size: Option<u64>) {
+    /// How far it is, of how much, if that is known.
+    pub fn show(&self, bytes: u64, size: Option<u64>, what: String) {
         let Some(bar) = &self.bar else { return };
-        bar.reset();
-        match size {
-            Some(size) => {
-                bar.set_length(size);
-                bar.set_style(style(WITH_SIZE));
-            }
-            None => {
-                bar.unset_length();
-                bar.set_style(style(WITHOUT_SIZE));
-            }
+        if let (None, Some(size)) = (bar.length(), size) {
+            bar.set_length(size);
+            bar.set_style(style(WITH_SIZE));
         }
-        bar.set_message(what.to_owned());
+        bar.set_message(what);
+        bar.set_position(bytes);
+    }
+
+    /// Something was left out.
+    pub fn warn(&self, place: &str, warning: &Warning) {
+        if !self.verbose {
+            return;
+        }
+        let what = quoted(&warning.path, &warning.detail);
+        let say = || complain(format_args!("{place} {what}: {}", warning.reason.describe()));
+        match &self.bar {
+            Some(bar) => bar.suspend(say),
+            None => say(),
+        }
     }
 
     /// Removes the bar, so that what follows stands on a line of its own.
@@ -66,28 +73,12 @@ impl Observer for Display<'_> {
     }
 
     fn progress(&mut self, progress: &Progress) {
-        let Some(bar) = &self.bar else { return };
-        if let (None, Some(size)) = (bar.length(), progress.blob_size) {
-            bar.set_length(size);
-            bar.set_style(style(WITH_SIZE));
-        }
-        bar.set_message(format!("{} entries", HumanCount(progress.entries.total)));
-        bar.set_position(progress.blob_bytes);
+        let what = format!("{} entries", HumanCount(progress.entries.total));
+        self.show(progress.blob_bytes, progress.blob_size, what);
     }
 
     fn warning(&mut self, warning: &Warning) {
-        if !self.verbose {
-            return;
-        }
-        let what = quoted(&warning.path, &warning.detail);
-        let say = || {
-            let reason = warning.reason.describe();
-            complain(format_args!("entry {} {what}: {reason}", warning.entry));
-        };
-        match &self.bar {
-            Some(bar) => bar.suspend(say),
-            None => say(),
-        }
+        self.warn(&format!("entry {}", warning.entry), warning);
     }
 }
 

@@ -17,6 +17,7 @@ impl Job<'_> {
     /// Gives the directories their modes, default ACLs and times: nothing is made in them any
     /// more that could change or inherit these.
     pub(crate) fn finish(&mut self) -> Result<()> {
+        self.await_lowers()?;
         self.remove_link_sources()?;
         // Children first: a directory's own mode may lock us out of it.
         let mut stack = vec![(DirId::ROOT, false)];

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::fs::{Dir, FileType, ioctl_getflags};
 use rustix::io::Errno;
@@ -18,6 +19,7 @@ use crate::resolve::{is, is_whiteout, stat_child};
 use crate::tar::{Entry, Kind};
 
 use super::attributes::Owner;
+use super::awaited::AwaitedLowers;
 use super::error::{ApplyError, Failing, JobCause, JobError, Result};
 use super::open_file::CurrentFile;
 use super::plan::Plan;
@@ -35,6 +37,8 @@ pub(crate) struct Counts {
     pub(crate) propagated_marks: u64,
     pub(crate) file_bytes: u64,
     pub(crate) skipped: Skips,
+    /// For the parents.
+    pub(crate) waited: Duration,
 }
 
 /// One layer on its way into one root. Entries come in archive order: `begin`, `data` for a file,
@@ -42,6 +46,8 @@ pub(crate) struct Counts {
 pub(crate) struct Job<'j> {
     pub(super) options: &'j Options,
     pub(super) resolver: Resolver,
+    /// The parents that are still being made, until they are needed.
+    pub(super) awaited: Option<AwaitedLowers<'j>>,
     /// Who new files belong to before any chown.
     pub(super) process: Owner,
     /// This thread creates files with exactly the mode it asks for.
@@ -80,12 +86,14 @@ impl<'j> Job<'j> {
         options: &'j Options,
         private_umask: bool,
         workers: Option<Workers<JobError>>,
+        awaited: Option<AwaitedLowers<'j>>,
         warn: &'j mut dyn FnMut(Warning),
     ) -> Result<Job<'j>> {
         let workers = workers.filter(|_| !folds_case(&root));
         let mut job = Job {
             options,
             resolver: Resolver::new(root, options)?,
+            awaited,
             process: Owner::of_process(),
             private_umask,
             file: None,
@@ -116,7 +124,9 @@ impl<'j> Job<'j> {
         }
         // An overlay mount shows the attributes of its upper root, so these are the parents'
         // unless the layer has an entry for the root.
-        if matches!(&self.options.lowers, Lowers::Known(lowers) if !lowers.is_empty()) {
+        if self.awaited.is_some() {
+            self.resolver.await_lowers();
+        } else if matches!(&self.options.lowers, Lowers::Known(lowers) if !lowers.is_empty()) {
             self.inherit(DirId::ROOT, 1)?;
         }
         Ok(())
@@ -159,6 +169,9 @@ impl<'j> Job<'j> {
             Action::Make { parent, name } => self.wait_if_planned(parent, name)?,
             Action::LinkSource { name } => self.wait_if_planned(AUFS_LINKS, name)?,
             _ => self.finish_planned()?,
+        }
+        if self.awaited.is_some() && !self.can_do_without_lowers(&action)? {
+            self.await_lowers()?;
         }
         self.count_logical(entry.size)?;
         let acted: Result<(), JobCause> = match action {
@@ -334,7 +347,7 @@ impl<'j> Job<'j> {
         self.skipped(SkipReason::XattrUnsupported, entry, path, xattr);
     }
 
-    fn skipped(&mut self, reason: SkipReason, entry: u64, path: &[u8], detail: &[u8]) {
+    pub(super) fn skipped(&mut self, reason: SkipReason, entry: u64, path: &[u8], detail: &[u8]) {
         let detail = &detail[..detail.len().min(DETAIL_MAX)];
         self.counts.skipped.add(reason, path, detail);
         if reason == SkipReason::XattrUnsupported

@@ -2,6 +2,7 @@
 //! Actions to system calls, relative to a directory descriptor only.
 
 mod attributes;
+mod awaited;
 mod copy_up;
 mod dir;
 mod error;
@@ -22,6 +23,7 @@ mod upper;
 mod whiteout;
 mod xattr;
 
+pub(crate) use awaited::{AwaitedLowers, MadeLowers};
 pub use error::ApplyError;
 pub(crate) use error::{JobCause, JobError};
 pub(crate) use job::{Counts, Job};

@@ -27,19 +27,34 @@ impl Job<'_> {
         name: Component<'_>,
     ) -> Result<(), JobCause> {
         self.counts.whiteouts += 1;
-        let hidden = match self.find_dir_to_hide_in(parent)? {
-            Some(dir) => {
-                let path = self.resolver.tree.hash(dir, name.as_bytes());
-                self.refuse_whiteout_of_link_target(path, || self.path(dir, name))?;
-                match self.resolver.overlay() {
-                    true => self.hide(dir, name)?,
-                    false => self.delete(dir, name)?,
-                }
+        if self.set_aside(entry, parent, name) {
+            return Ok(());
+        }
+        match self.find_dir_to_hide_in(parent)? {
+            Some(dir) => self.whiteout_in(dir, name, entry.index, &entry.name),
+            None => {
+                self.skip(entry, SkipReason::UnneededWhiteout, b"");
+                Ok(())
             }
-            None => false,
+        }
+    }
+
+    /// A whiteout in a directory that may have its name; `entry` and `path` are the archive's.
+    pub(super) fn whiteout_in(
+        &mut self,
+        dir: DirId,
+        name: Component<'_>,
+        entry: u64,
+        path: &[u8],
+    ) -> Result<(), JobCause> {
+        let hash = self.resolver.tree.hash(dir, name.as_bytes());
+        self.refuse_whiteout_of_link_target(hash, || self.path(dir, name))?;
+        let hidden = match self.resolver.overlay() {
+            true => self.hide(dir, name)?,
+            false => self.delete(dir, name)?,
         };
         if !hidden {
-            self.skip(entry, SkipReason::UnneededWhiteout, b"");
+            self.skipped(SkipReason::UnneededWhiteout, entry, path, b"");
         }
         Ok(())
     }

@@ -14,7 +14,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -70,6 +70,13 @@ impl LayerStore {
     /// Whether the layer is there, which means that all of it is.
     pub fn has(&self, chain_id: &Digest) -> bool {
         self.path_of(chain_id).is_dir()
+    }
+
+    /// Opens a layer's directory, which must be complete.
+    pub(super) fn open_layer(&self, chain_id: &Digest) -> Result<OwnedFd> {
+        let path = self.path_of(chain_id);
+        let failed = |errno: Errno| ImageError::Io(path.display().to_string(), errno.into());
+        open_dir(&path).map(OwnedFd::from).map_err(failed)
     }
 
     pub(super) fn begin(&self, chain_id: &Digest) -> Result<Partial> {

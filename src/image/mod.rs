@@ -4,10 +4,12 @@
 //! An image is input as untrusted as its layers: every blob is looked up by its digest and held
 //! against it, and nothing is found by a path that the image itself names.
 
+mod at_once;
 mod chain;
 mod error;
 mod json;
 mod layers;
+mod observer;
 mod recognize;
 mod select;
 mod store;
@@ -26,10 +28,11 @@ use json::{array, blob, digest, is_layer, read_json, text};
 pub use chain::{ChainLayer, Image, Platform};
 pub use error::ImageError;
 pub use layers::LayerStore;
+pub use observer::{ImageObserver, ImageProgress, LayerProgress, LayerState};
 pub use recognize::Stream;
 pub use select::{Choice, list, select};
 pub use store::Store;
-pub use unpack::{ImageObserver, ImageReport, LayerDone, UnpackError, unpack, unpack_layers};
+pub use unpack::{ImageReport, LayerDone, UnpackError, unpack, unpack_layers};
 
 /// One layer of an image.
 #[derive(Debug)]

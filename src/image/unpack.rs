@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::at_once::{self, Failure, Made};
 use super::chain::{ChainLayer, Image};
 use super::error::ImageError;
 use super::layers::LayerStore;
+use super::observer::ImageObserver;
 use super::store::Store;
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::observer::Observer;
 use crate::options::{Lowers, Mode, Options};
 use crate::pipeline::Source;
 use crate::report::Report;
-use crate::unpack::unpack_with;
+use crate::unpack::{unpack_above, unpack_with};
 
 /// Why an image was not unpacked, or not all of it.
 #[derive(Debug, thiserror::Error)]
@@ -105,20 +106,6 @@ impl LayerDone {
     }
 }
 
-/// Callbacks of an image's unpack, all on the calling thread.
-pub trait ImageObserver {
-    /// A layer is begun, or is there already: which one, counted from 0, and of how many. Returns the
-    /// callbacks for it.
-    fn layer(&mut self, number: usize, of: usize, layer: &ChainLayer) -> &mut dyn Observer;
-}
-
-/// Observes nothing.
-impl ImageObserver for () {
-    fn layer(&mut self, _: usize, _: usize, _: &ChainLayer) -> &mut dyn Observer {
-        self
-    }
-}
-
 /// Applies all layers of an image to one directory, which must be empty.
 ///
 /// Each blob's digest and size and each diffID are held against what the image says. After a failure the
@@ -143,12 +130,14 @@ pub fn unpack(
     if fs::read_dir(root).map_err(failed)?.next().is_some() {
         return Err(ImageError::NotEmpty(root.display().to_string()).into());
     }
-    let mut layers = Vec::new();
-    for (number, layer) in image.layers.iter().enumerate() {
-        let callbacks = observer.layer(number, image.layers.len(), layer);
-        let report = apply(store, image, number, root, options.clone(), callbacks)?;
-        layers.push(LayerDone { layer: layer.clone(), path: None, report: Some(report) });
-    }
+    let layers = at_once::run(&sizes(store, image), false, options, observer, |making| {
+        let layer = image.layers[making.number].clone();
+        let (source, options) = (blob(store, &layer)?, making.options.expecting(&layer));
+        let report = unpack_with(source, root, &options, making.observer)?;
+        let done = LayerDone { layer, path: None, report: Some(report) };
+        Ok(Made { done, root: None, reused: false })
+    });
+    let layers = layers.map_err(|failure| failed_in(image, failure))?;
     Ok(ImageReport { image: image.clone(), layers, wall: begin.elapsed() })
 }
 
@@ -172,43 +161,53 @@ pub fn unpack_layers(
     if options.mode == Mode::Directory {
         return Err(ImageError::Mode("overlay").into());
     }
-    let (mut layers, mut lowers) = (Vec::new(), Vec::new());
-    for (number, layer) in image.layers.iter().enumerate() {
-        let callbacks = observer.layer(number, image.layers.len(), layer);
+    let layers = at_once::run(&sizes(store, image), true, options, observer, |making| {
+        let layer = image.layers[making.number].clone();
         let path = to.path_of(&layer.chain_id);
-        let mut done = LayerDone { layer: layer.clone(), path: Some(path.clone()), report: None };
-        if !to.has(&layer.chain_id) {
-            let partial = to.begin(&layer.chain_id)?;
-            let topmost_first: Vec<PathBuf> = lowers.iter().rev().cloned().collect();
-            let own = options.clone().lowers(Lowers::Known(topmost_first));
-            let report = apply(store, image, number, &partial.path, own, callbacks)?;
-            to.complete(partial, &layer.chain_id, options.sync)?;
-            done.report = Some(report);
+        let mut report = None;
+        match to.has(&layer.chain_id) {
+            true => making.wait_below()?,
+            false => {
+                let partial = to.begin(&layer.chain_id)?;
+                let (source, lowers) = (blob(store, &layer)?, making.lowers());
+                let options = making.options.expecting(&layer).lowers(Lowers::Unknown);
+                report =
+                    Some(unpack_above(lowers, source, &partial.path, &options, making.observer)?);
+                to.complete(partial, &layer.chain_id, options.sync)?;
+            }
         }
-        lowers.push(path);
-        layers.push(done);
-    }
+        let (root, reused) = (to.open_layer(&layer.chain_id)?, report.is_none());
+        Ok(Made { done: LayerDone { layer, path: Some(path), report }, root: Some(root), reused })
+    });
+    let layers = layers.map_err(|failure| failed_in(image, failure))?;
     Ok(ImageReport { image: image.clone(), layers, wall: begin.elapsed() })
 }
 
-fn apply(
-    store: &Store,
-    image: &Image,
-    number: usize,
-    root: &Path,
-    mut options: Options,
-    observer: &mut dyn Observer,
-) -> Result<Report, UnpackError> {
+impl Options {
+    /// With the digests that a layer must have.
+    fn expecting(mut self, layer: &ChainLayer) -> Options {
+        self.expect.blob.clone_from(&layer.digest);
+        self.expect.diff_id = Some(layer.diff_id.clone());
+        self
+    }
+}
+
+fn failed_in(image: &Image, (number, failure): (usize, Failure)) -> UnpackError {
     let layer = &image.layers[number];
-    let source = blob(store, layer)?;
-    options.expect.blob.clone_from(&layer.digest);
-    options.expect.diff_id = Some(layer.diff_id.clone());
-    unpack_with(source, root, &options, observer).map_err(|error| UnpackError::Layer {
-        number: number + 1,
-        of: image.layers.len(),
-        layer: layer.digest.as_ref().map_or_else(|| layer.blob.clone(), Digest::to_string),
-        error: Box::new(error),
-    })
+    match failure {
+        Failure::Image(error) => error.into(),
+        Failure::Layer(error) => UnpackError::Layer {
+            number: number + 1,
+            of: image.layers.len(),
+            layer: layer.digest.as_ref().map_or_else(|| layer.blob.clone(), Digest::to_string),
+            error: Box::new(error),
+        },
+    }
+}
+
+/// The blobs' sizes, where they can be told.
+fn sizes(store: &Store, image: &Image) -> Vec<Option<u64>> {
+    image.layers.iter().map(|layer| store.size(&layer.blob).ok()).collect()
 }
 
 /// The blob, if it is as large as the image says.

@@ -2,7 +2,7 @@
 //! The merged view of one unpack: its root, and the directories of the parent layers below that.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -77,22 +77,11 @@ pub(crate) struct Resolver {
 }
 
 impl Resolver {
+    /// A view of the root above the lowers that the options name.
     pub(crate) fn new(root: OwnedFd, options: &Options) -> Result<Self, OptionsError> {
-        let mut layers = vec![Arc::new(root)];
         let below = match &options.lowers {
-            _ if options.mode == Mode::Directory => Below::nothing(),
-            Lowers::Unknown => Below::Unknown,
-            Lowers::Known(paths) => {
-                for path in paths {
-                    let fd = open_layer(path).map_err(|errno| OptionsError::Lower {
-                        path: path.clone(),
-                        errno: errno::Errno::of(errno),
-                    })?;
-                    layers.push(Arc::new(fd));
-                }
-                let count = u16::try_from(paths.len()).map_err(|_| OptionsError::TooManyLowers)?;
-                Below::Layers(Rc::new(Merged::all(1..=count)))
-            }
+            Lowers::Unknown if options.mode != Mode::Directory => Below::Unknown,
+            _ => Below::nothing(),
         };
         let upper = options.upper.as_ref().map(|path| {
             open_layer(path).map_err(|errno| OptionsError::Upper {
@@ -100,18 +89,35 @@ impl Resolver {
                 errno: errno::Errno::of(errno),
             })
         });
-        let mut root = Dir::new(DirId::ROOT, b"", below);
-        root.in_root = true;
-        Ok(Resolver {
-            tree: Tree::new(root),
+        let mut resolver = Resolver {
+            tree: Tree::new(Dir::new(DirId::ROOT, b"", below)),
             mode: options.mode,
             plain_user: !rustix::process::geteuid().is_root(),
             opener: Opener::new(),
             fds: Fds::default(),
-            layers,
+            layers: vec![Arc::new(root)],
             upper: upper.transpose()?,
             last: None,
-        })
+        };
+        resolver.tree.dir_mut(DirId::ROOT).in_root = true;
+        if let Lowers::Known(paths) = &options.lowers {
+            resolver.put_above(open_lowers(paths)?)?;
+        }
+        Ok(resolver)
+    }
+
+    /// The parents are still being made: nothing may be looked up in them until
+    /// [`put_above`](Resolver::put_above).
+    pub(crate) fn await_lowers(&mut self) {
+        self.tree.set_below(DirId::ROOT, Below::Awaited);
+    }
+
+    /// From now on the root lies above these, topmost first. Nothing was looked up there before.
+    pub(crate) fn put_above(&mut self, lowers: Vec<Arc<OwnedFd>>) -> Result<(), OptionsError> {
+        let count = Lower::try_from(lowers.len()).map_err(|_| OptionsError::TooManyLowers)?;
+        self.layers.extend(lowers);
+        self.tree.set_below(DirId::ROOT, Below::Layers(Rc::new(Merged::all(1..=count))));
+        Ok(())
     }
 
     pub(crate) fn overlay(&self) -> bool {
@@ -230,6 +236,7 @@ impl Resolver {
         match &self.tree.dir(dir).below {
             Below::Unknown => return Ok(None),
             Below::Layers(merged) => return Ok(Some(merged.clone())),
+            Below::Awaited => unreachable!("whoever may need the parents waits for them"),
             Below::Unasked => {}
         }
         let (parent, name) = (self.tree.dir(dir).parent, self.tree.dir(dir).name.clone());
@@ -446,6 +453,17 @@ impl Resolver {
             None => self.last = Some((path.to_vec(), dir)),
         }
     }
+}
+
+/// Opens directories of lower layers.
+fn open_lowers(paths: &[PathBuf]) -> Result<Vec<Arc<OwnedFd>>, OptionsError> {
+    let open = |path: &PathBuf| match open_layer(path) {
+        Ok(fd) => Ok(Arc::new(fd)),
+        Err(errno) => {
+            Err(OptionsError::Lower { path: path.clone(), errno: errno::Errno::of(errno) })
+        }
+    };
+    paths.iter().map(open).collect()
 }
 
 fn open_layer(path: &Path) -> Result<OwnedFd, Errno> {

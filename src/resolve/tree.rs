@@ -50,6 +50,8 @@ pub(crate) enum Below {
     Unasked,
     /// The parents were not given.
     Unknown,
+    /// The parents are still being made.
+    Awaited,
     /// Exactly these.
     Layers(Rc<Merged>),
 }
@@ -105,7 +107,7 @@ impl Below {
     fn bytes(&self) -> u64 {
         match self {
             Below::Layers(merged) => merged.bytes(),
-            Below::Unasked | Below::Unknown => 0,
+            Below::Unasked | Below::Unknown | Below::Awaited => 0,
         }
     }
 }
@@ -218,6 +220,11 @@ impl Tree {
         self.dirs[id.0 as usize].as_mut().expect("a forgotten directory is never asked for")
     }
 
+    /// Whether the directory was not forgotten.
+    pub(crate) fn has(&self, id: DirId) -> bool {
+        self.dirs[id.0 as usize].is_some()
+    }
+
     pub(crate) fn child(&self, parent: DirId, name: &[u8]) -> Option<DirId> {
         self.dir(parent).children.get(name).copied()
     }
@@ -280,7 +287,7 @@ impl Tree {
             let dir = self.dir(at);
             let moved = match &dir.below {
                 Below::Layers(merged) => merged.moved(layer),
-                Below::Unasked | Below::Unknown => None,
+                Below::Unasked | Below::Unknown | Below::Awaited => None,
             };
             match moved {
                 Some(Place::At(path)) => {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode as Permissions, OFlags, open};
 use rustix::io::retry_on_intr;
 
-use crate::apply::{Counts, Job, JobError};
+use crate::apply::{AwaitedLowers, Counts, Job, JobError};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observer::Observer;
@@ -55,9 +55,30 @@ pub fn unpack_with(
     options: &Options,
     observer: &mut dyn Observer,
 ) -> Result<Report> {
+    run(source, root.as_ref(), options, None, observer)
+}
+
+/// The same for a layer whose parents are still being made, in overlay modes. The options name none.
+pub(crate) fn unpack_above(
+    lowers: AwaitedLowers<'_>,
+    source: Source<'_>,
+    root: &Path,
+    options: &Options,
+    observer: &mut dyn Observer,
+) -> Result<Report> {
+    run(source, root, options, Some(lowers), observer)
+}
+
+fn run(
+    source: Source<'_>,
+    root: &Path,
+    options: &Options,
+    lowers: Option<AwaitedLowers<'_>>,
+    observer: &mut dyn Observer,
+) -> Result<Report> {
     let begin = Instant::now();
     options.check()?;
-    let root = open_root(root.as_ref())?;
+    let root = open_root(root)?;
     let filters = observer.filters();
     let cancel = options.cancel.as_ref();
     let name = "ocilayer-apply";
@@ -68,7 +89,7 @@ pub fn unpack_with(
         options.read_to,
         &mut Observed(observer),
         |scope, input, counters, callbacks| {
-            Run { options, begin, counters, filters, callbacks }.layer(scope, input, root)
+            Run { options, begin, counters, filters, callbacks }.layer(scope, input, root, lowers)
         },
     )
 }
@@ -104,6 +125,7 @@ impl<'r> Run<'r> {
         scope: &'s Scope<'s, '_>,
         input: Input<'s>,
         root: OwnedFd,
+        lowers: Option<AwaitedLowers<'_>>,
     ) -> Result<Report> {
         let private_umask = sys::private_umask().is_ok();
         // Threads that are started from here on have this one's umask.
@@ -111,7 +133,8 @@ impl<'r> Run<'r> {
         settings.workers = true;
         let mut pipeline = Pipeline::start(scope, input, &settings, self.counters.clone())?;
         let mut warn = |warning| self.callbacks.warn(warning);
-        let mut job = Job::new(root, self.options, private_umask, pipeline.workers(), &mut warn)?;
+        let workers = pipeline.workers();
+        let mut job = Job::new(root, self.options, private_umask, workers, lowers, &mut warn)?;
         let mut clock = Clock { workers: pipeline.workers(), ..Clock::default() };
         let mut applying = Applying {
             pipeline: &mut pipeline,
@@ -187,7 +210,8 @@ impl<'r> Run<'r> {
                 wall,
                 decompress: amounts.decompress,
                 digest: amounts.digest,
-                apply: wall.saturating_sub(clock.waiting + clock.sync) + clock.by_others(),
+                apply: wall.saturating_sub(clock.waiting + counts.waited + clock.sync)
+                    + clock.by_others(),
                 sync: clock.sync,
             },
         }
