@@ -5,6 +5,7 @@ mod common;
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
 use common::archive::{archive, dir, gzip, layer, zstd};
@@ -15,9 +16,10 @@ use common::stack::Stack;
 use common::tree::{Kind, Private, Tree};
 use common::{needs, random};
 use ocilayer::image::{
-    self, Choice, Image, ImageError, ImageReport, LayerStore, Store, UnpackError,
+    self, Choice, Image, ImageError, ImageObserver, ImageProgress, ImageReport, LayerState,
+    LayerStore, Store, UnpackError,
 };
-use ocilayer::{ErrorKind, Lowers, Mode, Options, Report, Source, unpack};
+use ocilayer::{Cancel, Errno, ErrorKind, Lowers, Mode, Options, Report, Source, Warning, unpack};
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestError, TestRunner};
 use rustix::fs::{FlockOperation, flock};
@@ -308,6 +310,135 @@ fn facts(report: &Report) -> Value {
         fields.remove(other);
     }
     facts
+}
+
+/// What a test hears, and answers.
+#[derive(Default)]
+struct Heard {
+    last: Option<ImageProgress>,
+    warnings: Vec<usize>,
+    refuses: Option<usize>,
+    panics: bool,
+}
+
+impl ImageObserver for Heard {
+    fn filters(&self) -> bool {
+        self.refuses.is_some() || self.panics
+    }
+
+    fn filter(&mut self, layer: usize, _: &ocilayer::Entry) -> Result<bool, Errno> {
+        assert!(!self.panics, "as the test wants it");
+        match self.refuses == Some(layer) {
+            true => Err(Errno::ACCESS),
+            false => Ok(true),
+        }
+    }
+
+    fn progress(&mut self, progress: &ImageProgress) {
+        self.last = Some(progress.clone());
+    }
+
+    fn warning(&mut self, layer: usize, _: &Warning) {
+        self.warnings.push(layer);
+    }
+}
+
+fn states(heard: &Heard) -> Vec<LayerState> {
+    heard.last.as_ref().unwrap().layers.iter().map(|layer| layer.state).collect()
+}
+
+/// More layers than are begun at once, of which some are as good as empty and some are not.
+fn many() -> Vec<Vec<u8>> {
+    let texts: Vec<String> = (0..12)
+        .map(|n| format!("{} d{n}/ d{n}/x={n} .wh.d{}", "f=1 ".repeat(n % 4 * 50), (n + 11) % 12))
+        .collect();
+    texts.iter().map(|text| archive(&layer(text))).collect()
+}
+
+fn at_once(
+    store: &Store,
+    to: &Path,
+    options: &Options,
+    heard: &mut Heard,
+) -> Result<ImageReport, UnpackError> {
+    let layers = LayerStore::open(to, options)?;
+    image::unpack_layers(store, &select(store), &layers, options, heard)
+}
+
+#[test]
+fn callbacks_tell_of_each_layer() {
+    if !needs::root() {
+        return;
+    }
+    let (_layout, store) = of(&many());
+    let (to, mut heard) = (place("store"), Heard::default());
+    let options = Options::default().mode(Mode::Overlay).threads(4);
+    at_once(&store, to.path(), &options, &mut heard).unwrap();
+    assert_eq!(states(&heard), [LayerState::Complete; 12]);
+    // The bottom layer has a whiteout that no layer needs.
+    assert!(heard.warnings.contains(&0), "{:?}", heard.warnings);
+    let progress = heard.last.clone().unwrap();
+    assert_eq!(Some(progress.blob_bytes()), progress.blob_size());
+
+    at_once(&store, to.path(), &options, &mut heard).unwrap();
+    assert_eq!(states(&heard), [LayerState::Reused; 12]);
+    let again = heard.last.unwrap();
+    assert_eq!(
+        (again.blob_bytes(), again.blob_size()),
+        (progress.blob_bytes(), progress.blob_size())
+    );
+}
+
+#[test]
+fn a_failure_ends_the_layers_above_and_not_those_below() {
+    if !needs::root() {
+        return;
+    }
+    let (_layout, store) = of(&many());
+    for (threads, at) in [(1, 0), (2, 5), (8, 11)] {
+        let (to, mut heard) = (place("store"), Heard { refuses: Some(at), ..Heard::default() });
+        let options = Options::default().mode(Mode::Overlay).threads(threads);
+        let error = at_once(&store, to.path(), &options, &mut heard).unwrap_err();
+        let own = error.layer_error().unwrap();
+        assert_eq!((own.kind(), own.errno()), (ErrorKind::Callback, Errno::ACCESS), "{error}");
+        assert!(
+            error.to_string().starts_with(&format!("layer {} of 12, sha256:", at + 1)),
+            "{error}"
+        );
+        let made = |number: &usize| {
+            LayerStore::open(to.path(), &options)
+                .unwrap()
+                .has(&select(&store).layers[*number].chain_id)
+        };
+        assert_eq!((0..12).filter(made).collect::<Vec<_>>(), (0..at).collect::<Vec<_>>());
+        assert_eq!(fs::read_dir(to.path().join("partial")).unwrap().count(), 0);
+        assert_eq!(states(&heard)[at], LayerState::Failed);
+        // What is there is used again.
+        let report = at_once(&store, to.path(), &options, &mut Heard::default()).unwrap();
+        assert_eq!(report.layers.iter().filter(|done| done.report.is_none()).count(), at);
+    }
+}
+
+#[test]
+fn cancelled_or_with_a_panic_in_a_callback_no_layer_goes_on() {
+    if !needs::root() {
+        return;
+    }
+    let (_layout, store) = of(&many());
+    let to = place("store");
+    let cancel = Cancel::new().unwrap();
+    cancel.cancel();
+    let options = Options::default().mode(Mode::Overlay).threads(4).cancel(cancel);
+    let error = at_once(&store, to.path(), &options, &mut Heard::default()).unwrap_err();
+    assert_eq!(error.layer_error().unwrap().kind(), ErrorKind::Cancelled, "{error}");
+
+    let options = Options::default().mode(Mode::Overlay).threads(4);
+    let mut heard = Heard { panics: true, ..Heard::default() };
+    let run = AssertUnwindSafe(|| at_once(&store, to.path(), &options, &mut heard));
+    let panic = std::panic::catch_unwind(run).unwrap_err();
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"as the test wants it"));
+    assert_eq!(fs::read_dir(to.path().join("partial")).unwrap().count(), 0);
+    assert!(no_layer_is_there(to.path()));
 }
 
 #[test]

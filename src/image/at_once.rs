@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded, select, tick};
+use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
 
 use super::error::ImageError;
 use super::observer::{ImageObserver, ImageProgress, LayerProgress, LayerState};
@@ -142,7 +142,7 @@ pub(super) fn run<T: Send>(
             }
         }
         drop(send);
-        let stop = StopOnDrop(&chain);
+        let stop = StopOnDrop { chain: &chain, calls: &calls };
         let ticks = tick(TICK);
         loop {
             select! {
@@ -298,11 +298,16 @@ impl Drop for Begun<'_> {
 }
 
 /// Ends the layers when a callback of the caller panics.
-struct StopOnDrop<'c>(&'c Chain);
+struct StopOnDrop<'c> {
+    chain: &'c Chain,
+    calls: &'c Receiver<Call>,
+}
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.stop();
+        self.chain.stop();
+        // Until nobody calls any more: who waits for an answer hears that there is none.
+        self.calls.iter().for_each(drop);
     }
 }
 
