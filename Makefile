@@ -17,14 +17,14 @@ help:
 
 ## test: all tests; what .ci/run runs
 .PHONY: test
-test: lint check-targets test-rust test-schedules test-fuzz test-c test-go test-kernel test-containerd
+test: lint check-foreign test-rust test-schedules test-fuzz test-c test-go test-kernel test-containerd
 
 ## lint: formatters, clippy, rustdoc, the structure of src/, go vet, manual pages, scripts, licence lines
 .PHONY: lint
 lint: lint-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --quiet --all-targets --features "$$(scripts/features)" -- -D warnings
+	$(CARGO) clippy --quiet --lib --features "$$(scripts/features)" -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps --workspace
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	CARGO_TARGET_DIR="$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/fuzz" $(CARGO) clippy --quiet --release --manifest-path fuzz/Cargo.toml --config fuzz/.cargo/config.toml -- -D warnings
@@ -35,7 +35,7 @@ lint: lint-tools
 	cd go-bindings/containerd && $(GO_VET) ./... && $(GO_VET) -tags e2e,bench ./e2e
 	cd go-bindings/containerd/differences/builders && go vet ./...
 	$(CARGO) publish --quiet --dry-run --locked --allow-dirty --no-verify --workspace --exclude ocilayer-bench --exclude ocilayer-kernel-test
-	scripts/deny licenses bans sources
+	scripts/deny lint
 	mandoc -T lint -W warning man/*
 	shellcheck --severity=warning $(SCRIPTS)
 	scripts/check-licences
@@ -62,7 +62,7 @@ advisories:
 .PHONY: test-rust
 test-rust:
 	$(need) $(TEST_PACKAGES)
-	$(CARGO) test --quiet --workspace
+	TMPDIR=$$(scripts/scratch) $(CARGO) test --quiet --workspace
 	$(CARGO) test --quiet --features "$$(scripts/features)" --lib --test real_layers --test semantics_archive --test hostile_archives
 
 ## test-schedules: the queue between the threads, under thousands of schedules
@@ -166,6 +166,11 @@ test-deb:
 .PHONY: check-targets
 check-targets:
 	scripts/check-targets
+
+## check-foreign: the same for one of 32 bits and one that is big-endian; what make test runs
+.PHONY: check-foreign
+check-foreign:
+	scripts/check-targets i686-unknown-linux-gnu s390x-unknown-linux-gnu
 
 ## test-s390x: what reads archives on a big-endian machine, under QEMU
 .PHONY: test-s390x

@@ -29,9 +29,10 @@ const TRIES: usize = 3;
 
 /// Every so many are tried, of the shapes in most ways, and of the pairs; the latter shares no divisor
 /// with the number of pairs or of their ways.
-const OVERLAY_STRIDE: usize = 3;
-const STRIDE: usize = 6;
-const PAIRS_STRIDE: usize = 31;
+const DIRECTORY_STRIDE: usize = 2;
+const OVERLAY_STRIDE: usize = 6;
+const STRIDE: usize = 12;
+const PAIRS_STRIDE: usize = 61;
 
 /// What a name may keep in memory where only directories need be known, as docs/threat-model.md says:
 /// so many bytes, and twice its own.
@@ -131,7 +132,7 @@ fn plan(effort: &Effort) -> Vec<(Shape, Vec<Way>)> {
         shapes.into_iter().map(with_ways)
     };
     let alone = sample(shapes::shapes(), |way| match way {
-        Way::Directory => 1,
+        Way::Directory => DIRECTORY_STRIDE,
         Way::Overlay => OVERLAY_STRIDE,
         _ => STRIDE,
     });

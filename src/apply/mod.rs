@@ -2,6 +2,7 @@
 //! Actions to system calls, relative to a directory descriptor only.
 
 mod attributes;
+mod await_lowers;
 mod awaited;
 mod copy_up;
 mod dir;

@@ -16,6 +16,9 @@ use crate::pipeline::queue::Queue;
 /// More than there are buffers.
 const CHUNKS: usize = 7;
 
+/// Of each kind, for each number of workers.
+const SCHEDULES: usize = 1_500;
+
 fn decompress(queue: &Arc<Queue<Error>>) {
     for number in 0..CHUNKS {
         let Some(mut buffer) = queue.buffer() else { break };
@@ -76,8 +79,8 @@ fn run(workers: usize, fails: Option<usize>) {
 }
 
 fn schedules(workers: usize, fails: Option<usize>) {
-    shuttle::check_random(move || run(workers, fails), 3_000);
-    shuttle::check_pct(move || run(workers, fails), 3_000, 3);
+    shuttle::check_random(move || run(workers, fails), SCHEDULES);
+    shuttle::check_pct(move || run(workers, fails), SCHEDULES, 3);
 }
 
 #[test]
