@@ -23,7 +23,7 @@ static int filter(void *userdata, const ocilayer_entry *entry) {
   CHECK_INT(entry->offset % 512, 0);
   CHECK_INT(entry->mtime_seconds, 1);
   CHECK_INT(entry->mtime_nanoseconds, 0);
-  CHECK_INT(entry->reserved, 0);
+  CHECK_INT(entry->layer, 0);
   seen->entries++;
   if (strcmp(entry->path, "./usr/bin/su") == 0) {
     CHECK_INT(entry->kind, OCILAYER_ENTRY_FILE);
@@ -63,7 +63,7 @@ static void warning(void *userdata, const ocilayer_warning *warning) {
   CHECK_INT(warning->path_length, strlen(warning->path));
   CHECK_INT(warning->detail_length, strlen(warning->detail));
   CHECK(warning->text != NULL && warning->text[0] != 0);
-  CHECK_INT(warning->reserved, 0);
+  CHECK_INT(warning->layer, 0);
   if (warning->reason == OCILAYER_SKIP_TRUSTED_XATTR) {
     CHECK_TEXT(warning->path, "./etc/motd");
     CHECK_TEXT(warning->detail, "trusted.secret");

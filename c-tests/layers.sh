@@ -49,3 +49,23 @@ for file in plain.tar plain.tar.gz plain.tar.zst small.tar; do
     echo "sha256:$(sha256sum <$file | cut -d' ' -f1)" | tr -d '\n' >$file.sha256
     echo "sha512:$(sha512sum <$file | cut -d' ' -f1)" | tr -d '\n' >$file.sha512
 done
+
+# An image of two of them, as a layout and as an archive.
+mkdir -p image/blobs/sha256
+blob() {
+    hex=$(sha256sum <"$1" | cut -d' ' -f1)
+    cp "$1" "image/blobs/sha256/$hex"
+    printf '{"mediaType":"%s","digest":"sha256:%s","size":%s}' "$2" "$hex" "$(stat -c %s "$1")"
+}
+upper=$(sha256sum <upper.tar | cut -d' ' -f1)
+printf '{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["%s","sha256:%s"]}}' \
+    "$(cat plain.tar.sha256)" "$upper" >config.json
+layers=application/vnd.oci.image.layer.v1.tar
+printf '{"schemaVersion":2,"config":%s,"layers":[%s,%s]}' \
+    "$(blob config.json application/vnd.oci.image.config.v1+json)" \
+    "$(blob plain.tar.gz $layers+gzip)" "$(blob upper.tar $layers)" >manifest.json
+printf '{"schemaVersion":2,"manifests":[%s]}' \
+    "$(blob manifest.json application/vnd.oci.image.manifest.v1+json)" >image/index.json
+echo '{"imageLayoutVersion":"1.0.0"}' >image/oci-layout
+tar -cf image.tar -C image .
+echo "sha256:$upper" | tr -d '\n' >upper.tar.sha256

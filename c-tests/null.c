@@ -92,6 +92,19 @@ static void what_cannot_fail(void) {
   CHECK(ocilayer_report_skipped(NULL, 0) == NULL);
   ocilayer_report_free(NULL);
 
+  CHECK_INT(ocilayer_image_layers(NULL), 0);
+  CHECK(ocilayer_image_digest(NULL, 0) == NULL);
+  CHECK(ocilayer_image_diff_id(NULL, 0) == NULL);
+  CHECK(ocilayer_image_chain_id(NULL, 0) == NULL);
+  CHECK(ocilayer_image_json(NULL) == NULL);
+  ocilayer_image_free(NULL);
+  CHECK_INT(ocilayer_image_report_layers(NULL), 0);
+  CHECK(ocilayer_image_report_layer(NULL, 0) == NULL);
+  CHECK(ocilayer_image_report_path(NULL, 0) == NULL);
+  CHECK(ocilayer_image_report_lowerdir(NULL) == NULL);
+  CHECK(ocilayer_image_report_json(NULL) == NULL);
+  ocilayer_image_report_free(NULL);
+
   CHECK_INT(ocilayer_skipped_reason(NULL), 0);
   CHECK(ocilayer_skipped_text(NULL) == NULL);
   CHECK_INT(ocilayer_skipped_count(NULL), 0);

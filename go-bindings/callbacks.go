@@ -67,6 +67,7 @@ func ocilayerGoProgress(handle C.uintptr_t, p *C.ocilayer_progress) {
 			Symlinks: uint64(p.symlinks), Hardlinks: uint64(p.hardlinks), FIFOs: uint64(p.fifos),
 			Devices: uint64(p.devices),
 		},
+		Layers: uint64(p.layers), LayersComplete: uint64(p.layers_complete),
 	})
 }
 
@@ -80,6 +81,7 @@ func ocilayerGoWarning(handle C.uintptr_t, w *C.ocilayer_warning) {
 	c.options.warning(Warning{
 		Reason: SkipReason(w.reason), Text: C.GoString(w.text), Entry: uint64(w.entry),
 		Path: text(w.path, w.path_length), Detail: text(w.detail, w.detail_length),
+		Layer: uint32(w.layer),
 	})
 }
 
@@ -91,5 +93,6 @@ func newEntry(e *C.ocilayer_entry) *Entry {
 		ModTime: time.Unix(int64(e.mtime_seconds), int64(e.mtime_nanoseconds)),
 		Mode:    uint32(e.mode), UID: uint32(e.uid), GID: uint32(e.gid),
 		DeviceMajor: uint32(e.device_major), DeviceMinor: uint32(e.device_minor),
+		Layer: uint32(e.layer),
 	}
 }

@@ -134,6 +134,8 @@ type Entry struct {
 	UID, GID uint32
 	// DeviceMajor and DeviceMinor are those of a device, else 0.
 	DeviceMajor, DeviceMinor uint32
+	// Layer of an image, counted from 0, bottom first; 0 for a layer by itself.
+	Layer uint32
 }
 
 // Progress tells how far an unpack has come.
@@ -143,6 +145,9 @@ type Progress struct {
 	// LayerBytes came out of the decompressor.
 	LayerBytes uint64
 	Entries    EntryCounts
+	// Layers of an image, of which all else is the sum, and how many of them are complete or were there
+	// before; 0 for a layer by itself.
+	Layers, LayersComplete uint64
 }
 
 // SkipReason says why something in the layer was left out. More reasons may come.
@@ -197,6 +202,8 @@ type Warning struct {
 	Path string
 	// Detail is the name of the xattr, where the reason is about one.
 	Detail string
+	// Layer of an image, counted from 0, bottom first; 0 for a layer by itself.
+	Layer uint32
 }
 
 type options struct {

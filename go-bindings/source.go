@@ -18,17 +18,8 @@ import (
 
 // open makes the native source that suits r best.
 func (c *call) open(r io.Reader) error {
-	if r == nil {
-		return refused(c.op, errors.New("no reader"))
-	}
-	c.reader = r
-	if content, ok := inMemory(r); ok {
-		return c.openMemory(content)
-	}
-	if file, ok := r.(*os.File); ok {
-		if opened, err := c.openRegular(file); opened || err != nil {
-			return err
-		}
+	if opened, err := c.openDirectly(r); opened || err != nil {
+		return err
 	}
 	var failed *C.ocilayer_error
 	if C.ocilayer_go_source(C.uintptr_t(c.handle), &c.source, &failed) != 0 {
@@ -36,6 +27,21 @@ func (c *call) open(r io.Reader) error {
 	}
 	c.pump = startPump(r, c.options.readTo == ReadToEndOfArchive)
 	return nil
+}
+
+// openDirectly makes a native source that needs no goroutine, if that can be done.
+func (c *call) openDirectly(r io.Reader) (opened bool, err error) {
+	if r == nil {
+		return false, refused(c.op, errors.New("no reader"))
+	}
+	c.reader = r
+	if content, ok := inMemory(r); ok {
+		return true, c.openMemory(content)
+	}
+	if file, ok := r.(*os.File); ok {
+		return c.openRegular(file)
+	}
+	return false, nil
 }
 
 func (c *call) openMemory(content []byte) error {

@@ -15,6 +15,11 @@ func Unpack(_ context.Context, _ string, _ io.Reader, _ ...Option) (*Report, err
 	return nil, errors.ErrUnsupported
 }
 
+// UnpackImage needs cgo and Linux; without them it returns [errors.ErrUnsupported].
+func UnpackImage(_ context.Context, _ string, _ Image, _ ...Option) (*ImageReport, error) {
+	return nil, errors.ErrUnsupported
+}
+
 // Scan needs cgo and Linux; without them it returns [errors.ErrUnsupported].
 func Scan(_ context.Context, _ io.Reader, _ func(Finding) error, _ ...Option) (*ScanReport, error) {
 	return nil, errors.ErrUnsupported

@@ -18,6 +18,9 @@ func TestEveryCallIsUnsupported(t *testing.T) {
 	if _, err := ocilayer.Unpack(ctx, t.TempDir(), strings.NewReader("")); !errors.Is(err, errors.ErrUnsupported) {
 		t.Error(err)
 	}
+	if _, err := ocilayer.UnpackImage(ctx, t.TempDir(), ocilayer.Image{}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Error(err)
+	}
 	if _, err := ocilayer.Scan(ctx, strings.NewReader(""), nil); !errors.Is(err, errors.ErrUnsupported) {
 		t.Error(err)
 	}

@@ -474,6 +474,20 @@ typedef struct ocilayer_check ocilayer_check;
 typedef struct ocilayer_error ocilayer_error;
 
 /**
+ * The layers of one image, bottom first, and where their blobs come from: an image layout, an archive,
+ * or sources of the caller.
+ *
+ * One thread at a time may use it.
+ */
+typedef struct ocilayer_image ocilayer_image;
+
+/**
+ * What became of an image and each of its layers. All accessors take NULL for "nothing was done".
+ * Threads may share one. What they return belongs to the report and lives as long.
+ */
+typedef struct ocilayer_image_report ocilayer_image_report;
+
+/**
  * What an unpack did and left out. All accessors take NULL for "nothing was done". Threads may
  * share one. Strings belong to the report and live as long.
  */
@@ -567,9 +581,9 @@ typedef struct ocilayer_entry {
    */
   uint32_t device_minor;
   /**
-   * 0.
+   * The layer of an image, counted from 0, bottom first; 0 for a layer by itself.
    */
-  uint32_t reserved;
+  uint32_t layer;
 } ocilayer_entry;
 
 /**
@@ -584,7 +598,7 @@ typedef struct ocilayer_entry {
 typedef int (*ocilayer_filter_fn)(void *userdata, const struct ocilayer_entry *entry);
 
 /**
- * How far an unpack has come.
+ * How far an unpack of a layer or image has come.
  *
  * Later versions add fields at the end; @size tells which ones this library fills.
  */
@@ -612,6 +626,14 @@ typedef struct ocilayer_progress {
   uint64_t hardlinks;
   uint64_t fifos;
   uint64_t devices;
+  /**
+   * Layers of an image, of which all else here is the sum; 0 for a layer by itself.
+   */
+  uint64_t layers;
+  /**
+   * Those that are complete, or were there before.
+   */
+  uint64_t layers_complete;
 } ocilayer_progress;
 
 /**
@@ -652,9 +674,9 @@ typedef struct ocilayer_warning {
    */
   uint32_t reason;
   /**
-   * 0.
+   * The layer of an image, counted from 0, bottom first; 0 for a layer by itself.
    */
-  uint32_t reserved;
+  uint32_t layer;
 } ocilayer_warning;
 
 /**
@@ -1356,6 +1378,161 @@ int ocilayer_unpack_layer(struct ocilayer_source *source,
                           const struct ocilayer_options *options,
                           struct ocilayer_report **report,
                           struct ocilayer_error **error);
+
+/**
+ * How many layers the image has.
+ */
+size_t ocilayer_image_report_layers(const struct ocilayer_image_report *report);
+
+/**
+ * What was done for a layer, counted from 0, bottom first; NULL past the last, and for one that the
+ * store had already.
+ */
+const struct ocilayer_report *ocilayer_image_report_layer(const struct ocilayer_image_report *report,
+                                                          size_t layer);
+
+/**
+ * The directory of a layer in the store; NULL past the last, and where all layers went to one directory.
+ */
+const char *ocilayer_image_report_path(const struct ocilayer_image_report *report,
+                                       size_t layer);
+
+/**
+ * The layers for overlay's option lowerdir, topmost first, with `:` and `\` in names escaped; NULL where
+ * all layers went to one directory.
+ */
+const char *ocilayer_image_report_lowerdir(const struct ocilayer_image_report *report);
+
+/**
+ * All of it as one JSON object, in UTF-8; names that are not UTF-8 appear with replacement characters.
+ */
+const char *ocilayer_image_report_json(const struct ocilayer_image_report *report);
+
+/**
+ * Free a report and all that was got from it; NULL does nothing.
+ *
+ * Not while another thread is in a call with it.
+ */
+void ocilayer_image_report_free(struct ocilayer_image_report *report);
+
+/**
+ * Open the image @path: a directory with an OCI image layout, an archive of one, or one by `docker save`,
+ * gzip'd or zstd'd as well: that is decompressed into a file without a name in $TMPDIR.
+ *
+ * @name chooses by what the layout or archive calls it or by its tag, @digest by the digest of its
+ * manifest or of an index that leads to it, @platform by `os/architecture[/variant]`. Each may be NULL;
+ * where that leaves several images, the one for this machine is meant.
+ *
+ * Returns 0, or a negative errno with *error set: -ENOENT if there is no such image, -EINVAL if there
+ * are several or @path is none, -EBADMSG if it is not what its digests say, -EFBIG if it is larger than
+ * any image.
+ *
+ * *image belongs to the caller, who frees it with ocilayer_image_free.
+ *
+ * Any thread may call this.
+ */
+int ocilayer_image_open(const char *path,
+                        const char *name,
+                        const char *digest,
+                        const char *platform,
+                        struct ocilayer_image **image,
+                        struct ocilayer_error **error);
+
+/**
+ * Make an image without layers, for those of the caller: see ocilayer_image_add.
+ *
+ * Returns 0, or a negative errno with *error set.
+ *
+ * *image belongs to the caller, who frees it with ocilayer_image_free.
+ *
+ * Any thread may call this.
+ */
+int ocilayer_image_new(struct ocilayer_image **image, struct ocilayer_error **error);
+
+/**
+ * Put a layer upon those that @image has, which must be one of ocilayer_image_new.
+ *
+ * @diff_id is the digest that its archive must have, @digest that of its blob, or NULL. @source is not
+ * one with a read function: those are read on the thread that calls, and layers are not. A pipe does
+ * what such a function does, also while the blob is still being downloaded; the layers of one image are
+ * begun bottom first, and not all of them at once.
+ *
+ * Returns 0, or a negative errno with *error set.
+ *
+ * @source belongs to the image from now on: its caller may free it, and nothing else. Memory that it
+ * names must stay as it is until the image is freed.
+ */
+int ocilayer_image_add(struct ocilayer_image *image,
+                       struct ocilayer_source *source,
+                       const char *digest,
+                       const char *diff_id,
+                       struct ocilayer_error **error);
+
+/**
+ * Unpack all layers of @image, several at once. In OCILAYER_MODE_DIRECTORY they become one tree in
+ * @directory, which must be empty. In the overlay modes @directory is a store: it gets a directory for
+ * each layer that it lacks, by its chain ID, and is made if it is not there. A layer is put into its
+ * place when all of it was verified and is on disk as options.sync says; what a killed process has left
+ * is removed. Any number of processes may use one store.
+ *
+ * Each blob's digest and each diffID are held against what the image says: options.expected_blob_digest,
+ * expected_diff_id, lowers, upper and read_to must not be set. options.threads is for all layers together;
+ * each takes memory as an unpack of its own, at most eight at a time. The callbacks are told of all
+ * layers: see the field layer of what they are shown. What a filter declines is missing in the layer for
+ * all who use the store.
+ *
+ * Returns 0, or a negative errno with *error set, whose message names the layer. The layers of a store
+ * below that one are complete then, and those above are not there; a directory holds a part of the
+ * image.
+ *
+ * Everything is borrowed until return. The sources of an image of ocilayer_image_new are used up.
+ * *report (may be NULL) belongs to the caller, who frees it with ocilayer_image_report_free; on failure
+ * it is NULL.
+ *
+ * Callbacks run on the calling thread. Worker threads end before this returns and take no signals.
+ */
+int ocilayer_unpack_image(struct ocilayer_image *image,
+                          const char *directory,
+                          const struct ocilayer_options *options,
+                          struct ocilayer_image_report **report,
+                          struct ocilayer_error **error);
+
+/**
+ * How many layers the image has; 0 for NULL.
+ */
+size_t ocilayer_image_layers(const struct ocilayer_image *image);
+
+/**
+ * Digest of the blob of a layer, counted from 0, bottom first; NULL if it is not known, or past the last.
+ *
+ * It belongs to the image and lives until that is freed or gets one more layer.
+ */
+const char *ocilayer_image_digest(const struct ocilayer_image *image,
+                                  size_t layer);
+
+/**
+ * The diffID of a layer; NULL past the last. It lives as ocilayer_image_digest.
+ */
+const char *ocilayer_image_diff_id(const struct ocilayer_image *image, size_t layer);
+
+/**
+ * The chain ID of a layer, which stands for it and all below it (OCI image configuration, "Layer
+ * ChainID"); NULL past the last. It lives as ocilayer_image_digest.
+ */
+const char *ocilayer_image_chain_id(const struct ocilayer_image *image, size_t layer);
+
+/**
+ * All of it as one JSON object: names, manifest digest, platform, layers. NULL for NULL. It lives as
+ * ocilayer_image_digest.
+ */
+const char *ocilayer_image_json(const struct ocilayer_image *image);
+
+/**
+ * Free an image and all that was got from it; NULL does nothing.
+ *
+ * Not while another thread is in a call with it.
+ */
+void ocilayer_image_free(struct ocilayer_image *image);
 
 /**
  * Ask the running kernel whether its overlayfs copies the opaque mark of a lower directory up,

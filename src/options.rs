@@ -226,6 +226,11 @@ pub enum OptionsError {
     /// the whole blob.
     #[error("a blob whose digests are expected, or that is scanned, is read to its end")]
     NotRead,
+    /// Digests, lowers, an upper directory or [`ReadTo::EndOfArchive`] for an image.
+    #[error(
+        "expected digests, lower and upper directories and read_to are for one layer, not for an image"
+    )]
+    OfOneLayer,
     /// Ranges of ids that overlap, or reach an id that means "none".
     #[error("owner ranges that overlap or pass the last id")]
     Ranges,
@@ -308,6 +313,18 @@ impl Options {
             return Err(OptionsError::NotRead);
         }
         self.check_others()
+    }
+
+    /// The same for an image, which says itself what its layers are and lie on.
+    pub(crate) fn check_image(&self) -> Result<(), OptionsError> {
+        let own = self.expect != Expect::default()
+            || self.lowers != Lowers::Unknown
+            || self.upper.is_some()
+            || self.read_to == ReadTo::EndOfArchive;
+        match own {
+            true => Err(OptionsError::OfOneLayer),
+            false => self.check_others(),
+        }
     }
 
     /// The same for a scan, which may be told in directory mode, too, that nothing lies below.

@@ -65,6 +65,19 @@ pub struct EntryCounts {
     pub devices: u64,
 }
 
+impl EntryCounts {
+    /// Adds those of another layer.
+    pub(crate) fn add(&mut self, other: &EntryCounts) {
+        self.total += other.total;
+        self.files += other.files;
+        self.directories += other.directories;
+        self.symlinks += other.symlinks;
+        self.hardlinks += other.hardlinks;
+        self.fifos += other.fifos;
+        self.devices += other.devices;
+    }
+}
+
 /// How much was read and written, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

@@ -5,9 +5,21 @@ use std::fs;
 use std::path::Path;
 
 /// In the order in which a reader of the header needs them.
-const NOUNS: [&str; 12] = [
-    "version", "error", "cancel", "source", "observer", "options", "skipped", "report", "unpack",
-    "check", "scan", "audit",
+const NOUNS: [&str; 14] = [
+    "version",
+    "error",
+    "cancel",
+    "source",
+    "observer",
+    "options",
+    "skipped",
+    "report",
+    "unpack",
+    "image_report",
+    "image",
+    "check",
+    "scan",
+    "audit",
 ];
 
 fn generate() -> String {

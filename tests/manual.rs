@@ -12,7 +12,7 @@ struct Page {
     prefixes: &'static [&'static str],
 }
 
-const PAGES: [Page; 9] = [
+const PAGES: [Page; 10] = [
     Page {
         name: "ocilayer_source",
         about: "where the bytes of a layer come from",
@@ -44,6 +44,11 @@ const PAGES: [Page; 9] = [
             "ocilayer_skip_reason",
             "ocilayer_compression",
         ],
+    },
+    Page {
+        name: "ocilayer_image",
+        about: "all layers of an image, into a directory or a store",
+        prefixes: &["ocilayer_image", "ocilayer_unpack_image"],
     },
     Page {
         name: "ocilayer_error",

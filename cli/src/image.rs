@@ -8,8 +8,8 @@ use std::path::Path;
 
 use indicatif::{BinaryBytes, HumanCount};
 use ocilayer::image::{
-    self, Choice, Image, ImageError, ImageObserver, ImageProgress, ImageReport, LayerProgress,
-    LayerState, LayerStore, Store, UnpackError,
+    self, Choice, Image, ImageError, ImageObserver, ImageProgress, ImageReport, LayerStore, Store,
+    UnpackError,
 };
 use ocilayer::{Entry, Errno, Mode, Observer, Options, Warning};
 use serde_json::json;
@@ -150,11 +150,7 @@ impl ImageObserver for Display<'_> {
     }
 
     fn progress(&mut self, progress: &ImageProgress) {
-        let layers = &progress.layers;
-        let done = |layer: &&LayerProgress| {
-            matches!(layer.state, LayerState::Complete | LayerState::Reused)
-        };
-        let what = format!("{} of {} layers", layers.iter().filter(done).count(), layers.len());
+        let what = format!("{} of {} layers", progress.complete(), progress.layers.len());
         self.show(progress.blob_bytes(), progress.blob_size(), what);
     }
 

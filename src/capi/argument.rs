@@ -36,6 +36,10 @@ pub(super) enum ArgumentError {
     Digest { field: &'static str, error: ParseDigestError },
     #[error("the source was used already: each serves one call")]
     SourceUsed,
+    #[error("a source with a read function serves a layer by itself; a pipe does for an image")]
+    ReaderInImage,
+    #[error("layers are added to an image of ocilayer_image_new only")]
+    NotOwn,
     #[error("file descriptor {fd}: {errno}")]
     Descriptor { fd: i32, errno: Errno },
     #[error("no descriptor for a cancel token: {0}")]

@@ -7,7 +7,7 @@ use super::argument::free;
 use super::failure::Failure;
 use super::panic::infallible;
 use super::text::Text;
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 
 /// What went wrong, for a program. More kinds may come: treat an unknown one as a failure.
 #[repr(C)]
@@ -83,6 +83,10 @@ impl ocilayer_error {
             }
             Failure::Library(error) => {
                 (error.kind(), error.errno(), error.to_string(), error.place())
+            }
+            Failure::Image(error) => {
+                let place = error.layer_error().and_then(Error::place);
+                (error.kind(), error.errno(), error.to_string(), place)
             }
         };
         ocilayer_error {

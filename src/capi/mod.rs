@@ -14,6 +14,8 @@ mod check;
 mod error;
 mod failure;
 mod guard;
+mod image;
+mod image_report;
 mod observer;
 mod options;
 mod panic;

@@ -8,6 +8,7 @@ use super::argument::callback_errno;
 use super::skipped::ocilayer_skip_reason;
 use super::text::Text;
 use crate::errno::Errno;
+use crate::image::{ImageObserver, ImageProgress};
 use crate::observer::{Observer, Progress, Warning};
 use crate::tar::{Entry, Kind};
 
@@ -69,11 +70,11 @@ pub struct ocilayer_entry {
     pub device_major: u32,
     /// Of a device, else 0.
     pub device_minor: u32,
-    /// 0.
-    pub reserved: u32,
+    /// The layer of an image, counted from 0, bottom first; 0 for a layer by itself.
+    pub layer: u32,
 }
 
-/// How far an unpack has come.
+/// How far an unpack of a layer or image has come.
 ///
 /// Later versions add fields at the end; @size tells which ones this library fills.
 #[repr(C)]
@@ -93,6 +94,10 @@ pub struct ocilayer_progress {
     pub hardlinks: u64,
     pub fifos: u64,
     pub devices: u64,
+    /// Layers of an image, of which all else here is the sum; 0 for a layer by itself.
+    pub layers: u64,
+    /// Those that are complete, or were there before.
+    pub layers_complete: u64,
 }
 
 /// One thing that was left out. Names are bytes as they stand in the archive; a NUL follows them.
@@ -113,8 +118,8 @@ pub struct ocilayer_warning {
     pub text: *const c_char,
     /// One of OCILAYER_SKIP_*. More may come.
     pub reason: u32,
-    /// 0.
-    pub reserved: u32,
+    /// The layer of an image, counted from 0, bottom first; 0 for a layer by itself.
+    pub layer: u32,
 }
 
 /// Whether to apply an entry; whiteouts and opaque markers are asked about too.
@@ -150,6 +155,52 @@ pub(super) struct Callbacks {
     pub(super) filter: ocilayer_filter_fn,
     pub(super) progress: ocilayer_progress_fn,
     pub(super) warning: ocilayer_warning_fn,
+    /// The layer that the next call is about.
+    pub(super) layer: u32,
+}
+
+impl Callbacks {
+    fn tell(&mut self, progress: &Progress, layers: u64, layers_complete: u64) {
+        let Some(tell) = self.progress else { return };
+        let shown = ocilayer_progress {
+            size: size_of::<ocilayer_progress>(),
+            blob_bytes: progress.blob_bytes,
+            blob_size: progress.blob_size.unwrap_or(0),
+            layer_bytes: progress.layer_bytes,
+            entries: progress.entries.total,
+            files: progress.entries.files,
+            directories: progress.entries.directories,
+            symlinks: progress.entries.symlinks,
+            hardlinks: progress.entries.hardlinks,
+            fifos: progress.entries.fifos,
+            devices: progress.entries.devices,
+            layers,
+            layers_complete,
+        };
+        // SAFETY: what `new` was promised; `shown` lives until it returns.
+        unsafe { tell(self.userdata, &shown) }
+    }
+}
+
+impl ImageObserver for Callbacks {
+    fn filters(&self) -> bool {
+        self.filter.is_some()
+    }
+
+    fn filter(&mut self, layer: usize, entry: &Entry) -> Result<bool, Errno> {
+        self.layer = layer as u32;
+        Observer::filter(self, entry)
+    }
+
+    fn progress(&mut self, progress: &ImageProgress) {
+        let layers = progress.layers.len() as u64;
+        self.tell(&progress.total(), layers, progress.complete() as u64);
+    }
+
+    fn warning(&mut self, layer: usize, warning: &Warning) {
+        self.layer = layer as u32;
+        Observer::warning(self, warning);
+    }
 }
 
 impl Observer for Callbacks {
@@ -177,7 +228,7 @@ impl Observer for Callbacks {
             gid: entry.gid,
             device_major: entry.device.0,
             device_minor: entry.device.1,
-            reserved: 0,
+            layer: self.layer,
         };
         // SAFETY: what `new` was promised; `shown` and its names live until it returns.
         match unsafe { filter(self.userdata, &shown) } {
@@ -188,22 +239,7 @@ impl Observer for Callbacks {
     }
 
     fn progress(&mut self, progress: &Progress) {
-        let Some(tell) = self.progress else { return };
-        let shown = ocilayer_progress {
-            size: size_of::<ocilayer_progress>(),
-            blob_bytes: progress.blob_bytes,
-            blob_size: progress.blob_size.unwrap_or(0),
-            layer_bytes: progress.layer_bytes,
-            entries: progress.entries.total,
-            files: progress.entries.files,
-            directories: progress.entries.directories,
-            symlinks: progress.entries.symlinks,
-            hardlinks: progress.entries.hardlinks,
-            fifos: progress.entries.fifos,
-            devices: progress.entries.devices,
-        };
-        // SAFETY: what `new` was promised; `shown` lives until it returns.
-        unsafe { tell(self.userdata, &shown) }
+        self.tell(progress, 0, 0);
     }
 
     fn warning(&mut self, warning: &Warning) {
@@ -220,7 +256,7 @@ impl Observer for Callbacks {
             detail_length: detail.len(),
             text: text.as_ptr(),
             reason: ocilayer_skip_reason::from(warning.reason) as u32,
-            reserved: 0,
+            layer: self.layer,
         };
         // SAFETY: what `new` was promised; `shown` and its names live until it returns.
         unsafe { tell(self.userdata, &shown) }

@@ -242,6 +242,7 @@ impl ocilayer_options {
             filter: self.filter,
             progress: self.progress,
             warning: self.warning,
+            layer: 0,
         }
     }
 
@@ -362,7 +363,7 @@ fn fits<T: TryFrom<u64>>(field: &'static str, value: u64) -> Result<T, ArgumentE
 
 /// # Safety
 /// `pointer` is NULL or a string.
-unsafe fn digest(
+pub(super) unsafe fn digest(
     pointer: *const c_char,
     field: &'static str,
 ) -> Result<Option<Digest>, ArgumentError> {

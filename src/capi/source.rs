@@ -62,6 +62,15 @@ impl Userdata {
 type Read = unsafe extern "C" fn(*mut c_void, *mut u8, usize, *mut usize) -> c_int;
 
 impl ocilayer_source {
+    /// All of it, for an image: not a read function, which belongs to the thread that calls.
+    pub(super) fn take_whole(&mut self) -> Result<ocilayer_source, ArgumentError> {
+        match &self.0 {
+            None => Err(ArgumentError::SourceUsed),
+            Some(Origin::Reader { .. }) => Err(ArgumentError::ReaderInImage),
+            Some(_) => Ok(ocilayer_source(self.0.take())),
+        }
+    }
+
     /// The library's own source, once.
     ///
     /// # Safety

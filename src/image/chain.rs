@@ -97,6 +97,13 @@ pub struct Image {
     pub layers: Vec<ChainLayer>,
 }
 
+impl Image {
+    /// All of it as one JSON object.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("strings and numbers")
+    }
+}
+
 /// One layer in its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

@@ -5,7 +5,9 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::digest::{Digest, ParseDigestError};
-use crate::errno::Plain;
+use crate::errno::{Errno, Plain};
+use crate::error::ErrorKind;
+use crate::options::OptionsError;
 
 /// Indexes, manifests and configs. containerd reads as much of one.
 pub(super) const JSON_MAX: u64 = 8 << 20;
@@ -86,9 +88,15 @@ pub enum ImageError {
     /// More than one image is meant.
     #[error("several images: {0}; a name, digest or platform tells which")]
     Several(String),
+    /// The sources of layers serve one unpack.
+    #[error("{0} was read already")]
+    Used(String),
     /// The directory for an image has something in it.
     #[error("{0} is not empty")]
     NotEmpty(String),
+    /// The options make no sense.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
     /// The options are for another kind of destination.
     #[error("the mode must be {0} here")]
     Mode(&'static str),
@@ -108,6 +116,46 @@ pub enum ImageError {
     /// More manifests than any image has.
     #[error("more than {MANIFESTS_MAX} manifests")]
     TooMany,
+}
+
+impl ImageError {
+    /// The kind of it, as of a layer's error.
+    pub fn kind(&self) -> ErrorKind {
+        self.verdict().0
+    }
+
+    /// The errno that a C caller gets, positive.
+    pub fn errno(&self) -> Errno {
+        self.verdict().1
+    }
+
+    fn verdict(&self) -> (ErrorKind, Errno) {
+        use ErrorKind as K;
+        match self {
+            ImageError::Io(_, error) => {
+                (K::Filesystem, error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error))
+            }
+            ImageError::Missing(_) => (K::Source, Errno::NOENT),
+            ImageError::Json(..)
+            | ImageError::Field(..)
+            | ImageError::Digest(..)
+            | ImageError::Counts { .. } => (K::Archive, Errno::BADMSG),
+            ImageError::Differs { .. } | ImageError::Size { .. } => (K::Digest, Errno::BADMSG),
+            ImageError::MediaType(..) => (K::Unsupported, Errno::OPNOTSUPP),
+            ImageError::TooLarge(_) | ImageError::TooDeep | ImageError::TooMany => {
+                (K::Limit, Errno::FBIG)
+            }
+            ImageError::NotEmpty(_) => (K::InvalidArgument, Errno::NOTEMPTY),
+            ImageError::NoSuch { .. } => (K::InvalidArgument, Errno::NOENT),
+            ImageError::NoLayout(_)
+            | ImageError::Platform(_)
+            | ImageError::Several(_)
+            | ImageError::Used(_)
+            | ImageError::Options(_)
+            | ImageError::Mode(_)
+            | ImageError::Settings { .. } => (K::InvalidArgument, Errno::INVAL),
+        }
+    }
 }
 
 pub(super) type Result<T> = std::result::Result<T, ImageError>;

@@ -5,6 +5,7 @@
 //! against it, and nothing is found by a path that the image itself names.
 
 mod at_once;
+mod blobs;
 mod chain;
 mod error;
 mod json;
@@ -25,6 +26,7 @@ use crate::digest::Digest;
 use error::{DEPTH_MAX, MANIFESTS_MAX, Result};
 use json::{array, blob, digest, is_layer, read_json, text};
 
+pub use blobs::{Blobs, Layers};
 pub use chain::{ChainLayer, Image, Platform};
 pub use error::ImageError;
 pub use layers::LayerStore;

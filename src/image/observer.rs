@@ -73,6 +73,28 @@ impl ImageProgress {
         self.layers.iter().map(LayerProgress::blob_bytes).sum()
     }
 
+    /// Layers that are complete, or were there already.
+    pub fn complete(&self) -> usize {
+        let complete = |layer: &&LayerProgress| {
+            matches!(layer.state, LayerState::Complete | LayerState::Reused)
+        };
+        self.layers.iter().filter(complete).count()
+    }
+
+    /// The sum of all layers.
+    pub fn total(&self) -> Progress {
+        let mut total = Progress {
+            blob_bytes: self.blob_bytes(),
+            blob_size: self.blob_size(),
+            ..Progress::default()
+        };
+        for layer in &self.layers {
+            total.layer_bytes += layer.progress.layer_bytes;
+            total.entries.add(&layer.progress.entries);
+        }
+        total
+    }
+
     /// Bytes of all blobs; none if the size of one is not known.
     pub fn blob_size(&self) -> Option<u64> {
         self.layers.iter().map(|layer| layer.progress.blob_size).sum()

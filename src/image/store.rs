@@ -93,7 +93,7 @@ impl Store {
     }
 
     /// A blob's size in bytes.
-    pub(super) fn size(&self, name: &str) -> Result<u64> {
+    pub(super) fn blob_size(&self, name: &str) -> Result<u64> {
         self.open_member(name).map(|(_, member)| member.size)
     }
 

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::at_once::{self, Failure, Made};
+use super::blobs::Blobs;
 use super::chain::{ChainLayer, Image};
 use super::error::ImageError;
 use super::layers::LayerStore;
 use super::observer::ImageObserver;
-use super::store::Store;
 use crate::digest::Digest;
-use crate::error::Error;
+use crate::errno::Errno;
+use crate::error::{Error, ErrorKind};
 use crate::options::{Lowers, Mode, Options};
-use crate::pipeline::Source;
 use crate::report::Report;
 use crate::unpack::{unpack_above, unpack_with};
 
@@ -116,7 +116,7 @@ impl LayerDone {
 /// An [`UnpackError`] names the layer at fault. [`Options::mode`](field@Options::mode) must be
 /// [`Mode::Directory`].
 pub fn unpack(
-    store: &Store,
+    blobs: &dyn Blobs,
     image: &Image,
     root: impl AsRef<Path>,
     options: &Options,
@@ -124,15 +124,17 @@ pub fn unpack(
 ) -> Result<ImageReport, UnpackError> {
     let (begin, root) = (Instant::now(), root.as_ref());
     let failed = |error| ImageError::Io(root.display().to_string(), error);
+    options.check_image().map_err(ImageError::Options)?;
     if options.mode != Mode::Directory {
         return Err(ImageError::Mode("directory").into());
     }
     if fs::read_dir(root).map_err(failed)?.next().is_some() {
         return Err(ImageError::NotEmpty(root.display().to_string()).into());
     }
-    let layers = at_once::run(&sizes(store, image), false, options, observer, |making| {
+    let layers = at_once::run(&sizes(blobs, image), false, options, observer, |making| {
         let layer = image.layers[making.number].clone();
-        let (source, options) = (blob(store, &layer)?, making.options.expecting(&layer));
+        let (source, options) =
+            (blobs.open(making.number, &layer)?, making.options.expecting(&layer));
         let report = unpack_with(source, root, &options, making.observer)?;
         let done = LayerDone { layer, path: None, report: Some(report) };
         Ok(Made { done, root: None, reused: false })
@@ -151,17 +153,18 @@ pub fn unpack(
 ///
 /// An [`UnpackError`] names the layer at fault. [`Options::mode`](field@Options::mode) must be one of the overlay modes.
 pub fn unpack_layers(
-    store: &Store,
+    blobs: &dyn Blobs,
     image: &Image,
     to: &LayerStore,
     options: &Options,
     observer: &mut dyn ImageObserver,
 ) -> Result<ImageReport, UnpackError> {
     let begin = Instant::now();
+    options.check_image().map_err(ImageError::Options)?;
     if options.mode == Mode::Directory {
         return Err(ImageError::Mode("overlay").into());
     }
-    let layers = at_once::run(&sizes(store, image), true, options, observer, |making| {
+    let layers = at_once::run(&sizes(blobs, image), true, options, observer, |making| {
         let layer = image.layers[making.number].clone();
         let path = to.path_of(&layer.chain_id);
         let mut report = None;
@@ -169,7 +172,7 @@ pub fn unpack_layers(
             true => making.wait_below()?,
             false => {
                 let partial = to.begin(&layer.chain_id)?;
-                let (source, lowers) = (blob(store, &layer)?, making.lowers());
+                let (source, lowers) = (blobs.open(making.number, &layer)?, making.lowers());
                 let options = making.options.expecting(&layer).lowers(Lowers::Unknown);
                 report =
                     Some(unpack_above(lowers, source, &partial.path, &options, making.observer)?);
@@ -206,23 +209,28 @@ fn failed_in(image: &Image, (number, failure): (usize, Failure)) -> UnpackError 
 }
 
 /// The blobs' sizes, where they can be told.
-fn sizes(store: &Store, image: &Image) -> Vec<Option<u64>> {
-    image.layers.iter().map(|layer| store.size(&layer.blob).ok()).collect()
-}
-
-/// The blob, if it is as large as the image says.
-fn blob(store: &Store, layer: &ChainLayer) -> Result<Source<'static>, ImageError> {
-    let has = store.size(&layer.blob)?;
-    match layer.size {
-        Some(size) if size != has => {
-            let blob = layer.blob.clone();
-            Err(ImageError::Size { blob, says: size, has })
-        }
-        _ => store.source(&layer.blob),
-    }
+fn sizes(blobs: &dyn Blobs, image: &Image) -> Vec<Option<u64>> {
+    let size = |(number, layer)| blobs.size(number, layer);
+    image.layers.iter().enumerate().map(size).collect()
 }
 
 impl UnpackError {
+    /// The kind of what failed.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            UnpackError::Image(error) => error.kind(),
+            UnpackError::Layer { error, .. } => error.kind(),
+        }
+    }
+
+    /// The errno that a C caller gets, positive.
+    pub fn errno(&self) -> Errno {
+        match self {
+            UnpackError::Image(error) => error.errno(),
+            UnpackError::Layer { error, .. } => error.errno(),
+        }
+    }
+
     /// The error of the layer at fault, if it was one's.
     pub fn layer_error(&self) -> Option<&Error> {
         match self {

@@ -14,10 +14,12 @@ mod read_ahead;
 mod region;
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+
+use rustix::fs::FileType;
 
 use crate::cancel::Cancel;
 use crate::errno::Errno;
@@ -76,6 +78,22 @@ impl<'a> Source<'a> {
     /// that called unpack, and only there.
     pub fn reader(read: impl FnMut(&mut [u8]) -> Result<usize, Errno> + Send + 'a) -> Source<'a> {
         Source(Origin::Reader(Box::new(read)))
+    }
+
+    /// Bytes that it has, where that can be told before it is read.
+    pub(crate) fn size(&self) -> Option<u64> {
+        let regular = |metadata: Metadata| metadata.is_file().then_some(metadata.len());
+        match &self.0 {
+            Origin::Path(path) => path.metadata().ok().and_then(regular),
+            Origin::File(fd) => {
+                let stat = rustix::fs::fstat(fd).ok()?;
+                let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+                is_file.then_some(stat.st_size as u64)
+            }
+            Origin::Section(_, range) => Some(range.end - range.start),
+            Origin::Memory(blob) => Some(blob.len() as u64),
+            Origin::Reader(_) => None,
+        }
     }
 
     /// Splits the source: what a worker thread can read by itself, and what only the caller's
