@@ -3,9 +3,10 @@
 
 use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write, stdout};
+use std::path::Path;
 
 use indicatif::HumanCount;
-use ocilayer::image::{self, Contents, ImageError, Store};
+use ocilayer::image::{self, Choice, Contents, ImageError, Store};
 use ocilayer::{Digest, Errno, Finding, Lowers, Options, ScanObserver, ScanReport, Source, scan};
 use serde_json::{Value, json};
 
@@ -94,6 +95,13 @@ impl Scans<'_> {
     /// A layer, or each layer of an image. An error is one of standard output.
     fn argument(&mut self, layer: &OsStr, arguments: &args::Scan) -> io::Result<()> {
         let name = Name::of(&layer.to_string_lossy());
+        if !arguments.layer && layer != "-" && !Path::new(layer).exists() {
+            match crate::image::open(layer) {
+                Ok(Some((store, choice))) => return self.chosen(&name, &store, &choice),
+                Err(error) => return self.fail_image(&name, &error),
+                Ok(None) => {}
+            }
+        }
         let file = input::as_file(layer).filter(|_| !arguments.layer);
         match file.as_deref().map_or(Ok(None), image::open) {
             Ok(None) => match Input::open(layer) {
@@ -122,20 +130,49 @@ impl Scans<'_> {
             self.printer.note(image, note)?;
         }
         for layer in &contents.layers {
-            let blob = layer.digest.as_ref().map_or_else(|| layer.blob.clone(), Digest::to_string);
-            let name = Name { file: image.file.clone(), blob: Some(blob) };
-            let mut options = self.options.clone();
-            options.expect.blob = layer.digest.clone();
-            options.expect.diff_id = layer.diff_id.clone();
-            if layer.bottom {
-                options.lowers = Lowers::Known(Vec::new());
-            }
-            match store.source(&layer.blob) {
-                Ok(source) => self.layer(&name, source, options)?,
-                Err(error) => self.fail_image(&name, &error)?,
-            }
+            self.layer_of(
+                image,
+                store,
+                (&layer.blob, &layer.digest, &layer.diff_id),
+                layer.bottom,
+            )?;
         }
         Ok(())
+    }
+
+    /// The image of several that the argument names.
+    fn chosen(&mut self, name: &Name, store: &Store, choice: &Choice) -> io::Result<()> {
+        let image = match image::select(store, choice) {
+            Ok(image) => image,
+            Err(error) => return self.fail_image(name, &error),
+        };
+        for (number, layer) in image.layers.into_iter().enumerate() {
+            let ids = (&layer.blob, &layer.digest, &Some(layer.diff_id));
+            self.layer_of(name, store, ids, number == 0)?;
+        }
+        Ok(())
+    }
+
+    /// One layer of an image: where its blob is, its digest and its diffID.
+    fn layer_of(
+        &mut self,
+        image: &Name,
+        store: &Store,
+        (blob, digest, diff_id): (&String, &Option<Digest>, &Option<Digest>),
+        bottom: bool,
+    ) -> io::Result<()> {
+        let shown = digest.as_ref().map_or_else(|| blob.clone(), Digest::to_string);
+        let name = Name { file: image.file.clone(), blob: Some(shown) };
+        let mut options = self.options.clone();
+        options.expect.blob.clone_from(digest);
+        options.expect.diff_id.clone_from(diff_id);
+        if bottom {
+            options.lowers = Lowers::Known(Vec::new());
+        }
+        match store.source(blob) {
+            Ok(source) => self.layer(&name, source, options),
+            Err(error) => self.fail_image(&name, &error),
+        }
     }
 
     fn layer(&mut self, name: &Name, source: Source<'_>, options: Options) -> io::Result<()> {

@@ -26,6 +26,25 @@ fn two() -> Image {
     image
 }
 
+/// The same choice as of unpack: the layers of one image, and not of all.
+#[test]
+fn scan_takes_the_image_that_is_named() {
+    let place = place(&[("image.tar", &two().archive())]);
+    let layers = |argument: &str, code: i32| -> Vec<Value> {
+        let ran = ocilayer(place.path(), &["scan", "--json", argument], b"");
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        let object = |line: &str| serde_json::from_str::<Value>(line).unwrap();
+        let mut layers: Vec<Value> =
+            ran.stdout.lines().map(|line| object(line)["digest"].clone()).collect();
+        layers.dedup();
+        layers
+    };
+    let (all, two) = (layers("image.tar", 0), layers("image.tar:two", 0));
+    assert_eq!((all.len(), two.len()), (3, 2));
+    assert_eq!([&all[0], &all[2]], [&two[0], &two[1]]);
+    layers("image.tar:three", 1);
+}
+
 fn names(at: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(at)
         .unwrap()
