@@ -19,7 +19,7 @@ help:
 .PHONY: test
 test: lint check-foreign test-rust test-schedules test-fuzz test-c test-go test-kernel test-containerd
 
-## lint: formatters, clippy, rustdoc, the structure of src/, go vet, manual pages, scripts, licence lines
+## lint: formatters, clippy, rustdoc, the structure of src/, the C ABI, go vet, manual pages, scripts, licences
 .PHONY: lint
 lint: lint-tools
 	$(CARGO) fmt --all --check
@@ -36,6 +36,7 @@ lint: lint-tools
 	cd go-bindings/containerd/differences/builders && go vet ./...
 	$(CARGO) publish --quiet --dry-run --locked --allow-dirty --no-verify --workspace --exclude ocilayer-bench --exclude ocilayer-kernel-test
 	scripts/deny lint
+	scripts/abi
 	mandoc -T lint -W warning man/*
 	shellcheck --severity=warning $(SCRIPTS)
 	scripts/check-licences
@@ -52,6 +53,11 @@ lint-tools:
 	$(need) mandoc shellcheck $(ISAL_PACKAGES)
 	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@$(CARGO) clippy --version >/dev/null 2>&1 || rustup component add clippy
+
+## abi: writes include/ocilayer.abi, which make lint holds the header against, anew
+.PHONY: abi
+abi:
+	scripts/abi release
 
 ## advisories: known faults in what is linked, by RustSec's list of today; github.com
 .PHONY: advisories

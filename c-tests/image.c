@@ -9,7 +9,7 @@ static ocilayer_image *opened(const char *name) {
   return image;
 }
 
-static int failed(int result, ocilayer_error *error, int expected, unsigned kind) {
+static void failed(int result, ocilayer_error *error, int expected, unsigned kind) {
   CHECK_INT(result, expected);
   CHECK(error != NULL);
   printf("%s\n", ocilayer_error_message(error));
@@ -17,8 +17,15 @@ static int failed(int result, ocilayer_error *error, int expected, unsigned kind
   CHECK_INT(ocilayer_error_kind(error), kind);
   CHECK_INT(ocilayer_error_errno(error), -expected);
   ocilayer_error_free(error);
-  return result;
 }
+
+/* A call that puts its error into the variable `error`. */
+#define FAILED(call, expected, kind) \
+  do { \
+    int result = (call); \
+    failed(result, error, (expected), (kind)); \
+    error = NULL; \
+  } while (0)
 
 static void the_tree_is_there(const char *root) {
   check_content(root, "etc/motd", "hello\n");
@@ -40,7 +47,7 @@ static void into_a_directory(const char *name) {
   CHECK(strstr(ocilayer_image_report_json(report), "\"chain_id\"") != NULL);
   ocilayer_image_report_free(report);
   /* It is not empty any more. */
-  failed(ocilayer_unpack_image(image, root, NULL, &report, &error), error, -ENOTEMPTY,
+  FAILED(ocilayer_unpack_image(image, root, NULL, &report, &error), -ENOTEMPTY,
          OCILAYER_ERROR_INVALID_ARGUMENT);
   CHECK(report == NULL);
   ocilayer_image_free(image);
@@ -118,12 +125,12 @@ static void of_the_caller(void) {
   ocilayer_error *error = NULL;
   CHECK_INT(ocilayer_image_new(&image, NULL), 0);
   CHECK_INT(ocilayer_image_layers(image), 0);
-  failed(ocilayer_image_add(image, source, NULL, NULL, &error), error, -EINVAL,
+  FAILED(ocilayer_image_add(image, source, NULL, NULL, &error), -EINVAL,
          OCILAYER_ERROR_INVALID_ARGUMENT);
-  failed(ocilayer_image_add(other, source, NULL, plain, &error), error, -EINVAL,
+  FAILED(ocilayer_image_add(other, source, NULL, plain, &error), -EINVAL,
          OCILAYER_ERROR_INVALID_ARGUMENT);
   CHECK_INT(ocilayer_image_add(image, source, NULL, plain, NULL), 0);
-  failed(ocilayer_image_add(image, source, NULL, plain, &error), error, -EINVAL,
+  FAILED(ocilayer_image_add(image, source, NULL, plain, &error), -EINVAL,
          OCILAYER_ERROR_INVALID_ARGUMENT);
   ocilayer_source_free(source);
   source = from_path(layer("upper.tar"));
@@ -138,14 +145,14 @@ static void of_the_caller(void) {
   CHECK(ocilayer_image_diff_id(image, 2) == NULL);
   /* What is about one layer is refused before the sources are used up. */
   options.expected_diff_id = plain;
-  failed(ocilayer_unpack_image(image, root, &options, NULL, &error), error, -EINVAL,
+  FAILED(ocilayer_unpack_image(image, root, &options, NULL, &error), -EINVAL,
          OCILAYER_ERROR_INVALID_ARGUMENT);
   options.expected_diff_id = NULL;
   CHECK_INT(ocilayer_unpack_image(image, root, &options, NULL, NULL), 0);
   the_tree_is_there(root);
   remove_root(root);
   root = make_root();
-  failed(ocilayer_unpack_image(image, root, &options, NULL, &error), error, -EINVAL,
+  FAILED(ocilayer_unpack_image(image, root, &options, NULL, &error), -EINVAL,
          OCILAYER_ERROR_INVALID_ARGUMENT);
   ocilayer_image_free(image);
   ocilayer_image_free(other);
@@ -165,23 +172,21 @@ static void what_is_wrong_is_told(void) {
   ocilayer_source *source = NULL;
   ocilayer_error *error = NULL;
   ocilayer_options options = OCILAYER_OPTIONS_INIT;
-  failed(ocilayer_image_open(layer("plain.tar"), NULL, NULL, NULL, &image, &error), error, -EINVAL,
+  FAILED(ocilayer_image_open(layer("plain.tar"), NULL, NULL, NULL, &image, &error), -EINVAL,
          OCILAYER_ERROR_INVALID_ARGUMENT);
-  failed(ocilayer_image_open(layer("image"), "other", NULL, NULL, &image, &error), error, -ENOENT,
+  FAILED(ocilayer_image_open(layer("image"), "other", NULL, NULL, &image, &error), -ENOENT,
          OCILAYER_ERROR_INVALID_ARGUMENT);
-  failed(ocilayer_image_open(layer("image"), NULL, NULL, "linux/s390x", &image, &error), error,
-         -ENOENT, OCILAYER_ERROR_INVALID_ARGUMENT);
-  failed(ocilayer_image_open(layer("image"), NULL, "sha256:1", NULL, &image, &error), error,
-         -EINVAL, OCILAYER_ERROR_INVALID_ARGUMENT);
-  failed(ocilayer_image_open(NULL, NULL, NULL, NULL, &image, &error), error, -EINVAL,
+  FAILED(ocilayer_image_open(layer("image"), NULL, NULL, "linux/s390x", &image, &error), -ENOENT, OCILAYER_ERROR_INVALID_ARGUMENT);
+  FAILED(ocilayer_image_open(layer("image"), NULL, "sha256:1", NULL, &image, &error), -EINVAL, OCILAYER_ERROR_INVALID_ARGUMENT);
+  FAILED(ocilayer_image_open(NULL, NULL, NULL, NULL, &image, &error), -EINVAL,
          OCILAYER_ERROR_INVALID_ARGUMENT);
   CHECK(image == NULL);
-  failed(ocilayer_unpack_image(NULL, store, NULL, NULL, &error), error, -EINVAL,
+  FAILED(ocilayer_unpack_image(NULL, store, NULL, NULL, &error), -EINVAL,
          OCILAYER_ERROR_INVALID_ARGUMENT);
 
   CHECK_INT(ocilayer_image_new(&image, NULL), 0);
   CHECK_INT(ocilayer_source_from_reader(never, NULL, &source, NULL), 0);
-  failed(ocilayer_image_add(image, source, NULL, upper, &error), error, -EINVAL,
+  FAILED(ocilayer_image_add(image, source, NULL, upper, &error), -EINVAL,
          OCILAYER_ERROR_INVALID_ARGUMENT);
   ocilayer_source_free(source);
   /* The second one is not what it should be: the first one is complete, and it is not there. */
@@ -192,7 +197,7 @@ static void what_is_wrong_is_told(void) {
   CHECK_INT(ocilayer_image_add(image, source, NULL, upper, NULL), 0);
   ocilayer_source_free(source);
   options.mode = OCILAYER_MODE_OVERLAY;
-  failed(ocilayer_unpack_image(image, store, &options, NULL, &error), error, -EBADMSG,
+  FAILED(ocilayer_unpack_image(image, store, &options, NULL, &error), -EBADMSG,
          OCILAYER_ERROR_DIGEST);
   CHECK(exists(store, "sha256"));
   CHECK_INT(ocilayer_image_layers(image), 2);

@@ -39,9 +39,9 @@ AT(ocilayer_options, limit_memory, 200);
 AT(ocilayer_options, read_to, 208);
 AT(ocilayer_options, reserved, 212);
 typedef char options_as_a_whole[sizeof(ocilayer_options) == 216 ? 1 : -1];
-AT(ocilayer_entry, reserved, 100);
+AT(ocilayer_entry, layer, 100);
 AT(ocilayer_progress, devices, 80);
-AT(ocilayer_warning, reserved, 60);
+AT(ocilayer_warning, layer, 60);
 AT(ocilayer_id_range, count, 8);
 #endif
 

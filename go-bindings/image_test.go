@@ -35,8 +35,8 @@ func diffID(t testing.TB, blob []byte) string {
 	return digest(archive)
 }
 
-// stack is the layers of an image, each a blob in memory.
-func stack(t testing.TB) [][]byte {
+// imageBlobs is the layers of an image, each a blob in memory.
+func imageBlobs(t testing.TB) [][]byte {
 	t.Helper()
 	return [][]byte{
 		layer(t, file{"etc/", ""}, file{"etc/a", "below"}, file{"etc/gone", ""}),
@@ -117,7 +117,7 @@ func layout(t testing.TB, blobs [][]byte) string {
 
 func TestImageOfEveryKindOfReaderBecomesOneTree(t *testing.T) {
 	needsRoot(t)
-	blobs := stack(t)
+	blobs := imageBlobs(t)
 	regular := func(blob []byte) io.Reader {
 		path := filepath.Join(t.TempDir(), "blob")
 		if err := os.WriteFile(path, blob, 0o600); err != nil {
@@ -165,7 +165,7 @@ func TestImageOfEveryKindOfReaderBecomesOneTree(t *testing.T) {
 
 func TestImageBecomesLayersOfAStore(t *testing.T) {
 	needsRoot(t)
-	image, store := ocilayer.Image{Path: layout(t, stack(t))}, filepath.Join(t.TempDir(), "store")
+	image, store := ocilayer.Image{Path: layout(t, imageBlobs(t))}, filepath.Join(t.TempDir(), "store")
 	var asked, warned, complete int
 	for reused := range 2 {
 		report, err := ocilayer.UnpackImage(context.Background(), store, image, ocilayer.WithMode(ocilayer.ModeOverlay),
@@ -196,7 +196,7 @@ func TestImageBecomesLayersOfAStore(t *testing.T) {
 
 func TestImageThatFailsSaysWhichLayerAndWhy(t *testing.T) {
 	needsRoot(t)
-	blobs, broken := stack(t), errors.New("the line is dead")
+	blobs, broken := imageBlobs(t), errors.New("the line is dead")
 	pipes := func() ocilayer.Image {
 		return layersOf(t, blobs, func(blob []byte) io.Reader { return iotest.HalfReader(bytes.NewReader(blob)) })
 	}
