@@ -168,6 +168,16 @@ deb:
 test-deb:
 	scripts/test-deb
 
+## dist: what a release publishes, below target/dist: source with all crates, binaries, packages, SBOM, sums; an hour
+.PHONY: dist
+dist:
+	scripts/dist
+
+## test-dist: the source builds without a network, in two directories the same bit by bit; 15 minutes
+.PHONY: test-dist
+test-dist:
+	scripts/test-dist
+
 ## check-targets: library and command compile for six other machines
 .PHONY: check-targets
 check-targets:
