@@ -129,6 +129,8 @@ var otherwise = map[string]string{
 	"ocilayer_version_number":   "Version",
 	"ocilayer_error_kind_name":  "the Kind",
 	"ocilayer_unpack_layer":     "unpack_layer, by another name",
+	"ocilayer_image_layers":     "ImageReport.Layers",
+	"ocilayer_image_json":       "ImageReport.JSON, which has it inside",
 
 	"ocilayer_check_overlay_opaque_propagation": "check_overlay_opaque_propagation, by another name",
 	"size":     "set by its sizeof",

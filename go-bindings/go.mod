@@ -1,3 +1,3 @@
 module github.com/ocilayer/ocilayer/go-bindings
 
-go 1.24
+go 1.23
