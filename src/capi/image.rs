@@ -22,15 +22,21 @@ use crate::options::{Mode, Options};
 ///
 /// One thread at a time may use it.
 pub struct ocilayer_image {
-    from: From,
+    origin: Origin,
     /// Of the image as it is now: what the accessors return.
     texts: Vec<LayerTexts>,
     json: Text,
 }
 
-enum From {
-    Store { store: Store, image: Image },
+enum Origin {
+    Store(Box<Stored>),
     Caller(Vec<Own>),
+}
+
+/// An image of a layout or an archive.
+struct Stored {
+    store: Store,
+    image: Image,
 }
 
 /// A layer of the caller.
@@ -47,17 +53,17 @@ struct LayerTexts {
 }
 
 impl ocilayer_image {
-    fn new(from: From) -> ocilayer_image {
-        let mut image = ocilayer_image { from, texts: Vec::new(), json: Text::new("") };
+    fn new(origin: Origin) -> ocilayer_image {
+        let mut image = ocilayer_image { origin, texts: Vec::new(), json: Text::new("") };
         image.tell();
         image
     }
 
     /// What it is without its sources.
     fn image(&self) -> Image {
-        match &self.from {
-            From::Store { image, .. } => image.clone(),
-            From::Caller(layers) => {
+        match &self.origin {
+            Origin::Store(stored) => stored.image.clone(),
+            Origin::Caller(layers) => {
                 let mut all = Layers::new();
                 for own in layers {
                     let nothing = crate::pipeline::Source::memory(&[]);
@@ -92,13 +98,11 @@ unsafe fn choice(
         true => Ok(None),
         false => unsafe { text(pointer, what) }.map(|text| Some(text.to_string_lossy())),
     };
-    let mut choice = Choice::default();
-    choice.name = read(name, "name")?.map(Into::into);
+    let name = read(name, "name")?.map(Into::into);
     // SAFETY: the same.
-    choice.digest = unsafe { options::digest(wanted, "digest")? };
-    choice.platform =
-        read(platform, "platform")?.map(|text| text.parse()).transpose().map_err(Failure::from)?;
-    Ok(choice)
+    let digest = unsafe { options::digest(wanted, "digest")? };
+    let platform = read(platform, "platform")?.map(|text| text.parse()).transpose();
+    Ok(Choice { name, digest, platform: platform.map_err(Failure::from)? })
 }
 
 /// Open the image @path: a directory with an OCI image layout, an archive of one, or one by `docker save`,
@@ -133,7 +137,7 @@ pub unsafe extern "C" fn ocilayer_image_open(
         let none = || ImageError::NoLayout(at.display().to_string());
         let store = image::open(at)?.ok_or_else(none)?;
         let image = image::select(&store, &choice)?;
-        out.give(ocilayer_image::new(From::Store { store, image }));
+        out.give(ocilayer_image::new(Origin::Store(Box::new(Stored { store, image }))));
         Ok(())
     };
     // SAFETY: `error` is NULL or writable, as the header asks.
@@ -155,7 +159,7 @@ pub unsafe extern "C" fn ocilayer_image_new(
     let work = || {
         // SAFETY: NULL or writable, as the header asks.
         let out = unsafe { Out::required(image, "image")? };
-        out.give(ocilayer_image::new(From::Caller(Vec::new())));
+        out.give(ocilayer_image::new(Origin::Caller(Vec::new())));
         Ok(())
     };
     // SAFETY: `error` is NULL or writable, as the header asks.
@@ -190,7 +194,7 @@ pub unsafe extern "C" fn ocilayer_image_add(
             (image, source, blob, options::digest(diff_id, "diff_id")?)
         };
         let diff_id = diff_id.ok_or(ArgumentError::Null("diff_id"))?;
-        let From::Caller(layers) = &mut image.from else {
+        let Origin::Caller(layers) = &mut image.origin else {
             return Err(ArgumentError::NotOwn.into());
         };
         let source = source.take_whole()?;
@@ -242,11 +246,11 @@ pub unsafe extern "C" fn ocilayer_unpack_image(
         let (options, mut callbacks) = unsafe { (asked.parse()?, asked.callbacks()) };
         // Before the sources are used up: a caller may mend the options and try again.
         options.check_image().map_err(Error::from)?;
-        let done = match &mut image.from {
-            From::Store { store, image } => {
-                unpack(store, image, directory, &options, &mut callbacks)?
+        let done = match &mut image.origin {
+            Origin::Store(stored) => {
+                unpack(&stored.store, &stored.image, directory, &options, &mut callbacks)?
             }
-            From::Caller(layers) => {
+            Origin::Caller(layers) => {
                 let mut all = Layers::new();
                 for own in layers {
                     // SAFETY: the header asks for memory to stay until the image is freed.
