@@ -73,13 +73,21 @@ _ocilayer() {
             return 0
             ;;
         ocilayer__subcmd__audit)
-            opts="-h --layer --mounts --repair --live --userxattr --threads --owners --map-uid --map-gid --map-user --devices --json --max-entries --max-bytes --max-ratio --max-path-bytes --max-path-depth --max-xattr-bytes --max-memory --max-zstd-window --help"
+            opts="-h --layer --image --store --mounts --repair --live --userxattr --threads --owners --map-uid --map-gid --map-user --devices --json --max-entries --max-bytes --max-ratio --max-path-bytes --max-path-depth --max-xattr-bytes --max-memory --max-zstd-window --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --layer)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --image)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

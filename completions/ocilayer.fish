@@ -87,6 +87,8 @@ complete -c ocilayer -n "__fish_ocilayer_using_subcommand scan" -l json -d 'Prin
 complete -c ocilayer -n "__fish_ocilayer_using_subcommand scan" -l summary -d 'Prints no single findings but refusals, only what was found of each layer'
 complete -c ocilayer -n "__fish_ocilayer_using_subcommand scan" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ocilayer -n "__fish_ocilayer_using_subcommand audit" -l layer -d 'A layer and the directory that it was unpacked to. Once for each layer, bottom first' -r
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand audit" -l image -d 'All layers of an image, which --store has: PATH, PATH:NAME or PATH@DIGEST' -r
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand audit" -l store -d 'The store that `unpack --layers` has filled' -r -F
 complete -c ocilayer -n "__fish_ocilayer_using_subcommand audit" -l threads -d 'Worker threads, at most 1024; 0 chooses by the number of CPUs' -r
 complete -c ocilayer -n "__fish_ocilayer_using_subcommand audit" -l owners -d 'What becomes of the owners in the layer' -r -f -a "keep\t'They are set'
 ignore\t'Everything belongs to whoever runs this'"

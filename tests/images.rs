@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use common::archive::{archive, dir, gzip, layer, zstd};
 use common::overlay::Overlay;
@@ -23,6 +24,7 @@ use ocilayer::{Cancel, Errno, ErrorKind, Lowers, Mode, Options, Report, Source, 
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestError, TestRunner};
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -128,6 +130,8 @@ const STACKS: &[&[&str]] = &[
         "hard=>etc/a etc/.wh.b",
     ],
     &["d/e/f=1 gone/x", ".wh.gone d/e=file", "d/e/ d/e/g=2", ".wh..wh..opq only=1"],
+    // Two layers with one diffID.
+    &["x=1 d/", ".wh.x y=2", "x=1 d/"],
     &["x=1", ".wh.x x/ x/y=1", ".wh.missing x/.wh.none", "x/y=file x/z/"],
 ];
 
@@ -439,6 +443,75 @@ fn cancelled_or_with_a_panic_in_a_callback_no_layer_goes_on() {
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"as the test wants it"));
     assert_eq!(fs::read_dir(to.path().join("partial")).unwrap().count(), 0);
     assert!(no_layer_is_there(to.path()));
+}
+
+/// As many as overlayfs can stack, in a process with the usual limit of descriptors.
+#[test]
+fn five_hundred_layers_leave_descriptors_for_others() {
+    if !needs::root() {
+        return;
+    }
+    let limit = Rlimit { current: Some(1024), maximum: getrlimit(Resource::Nofile).maximum };
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let text = |n: usize| format!("d{n}/ d{n}/x={n} .wh.d{} lost/y={n}", (n + 499) % 500);
+    let archives: Vec<Vec<u8>> = (0..500).map(|n| archive(&layer(&text(n)))).collect();
+    let (_layout, store) = of(&archives);
+    let to = place("store");
+    let options = Options::default().mode(Mode::Overlay).threads(8);
+    let report = at_once(&store, to.path(), &options, &mut Heard::default()).unwrap();
+    assert_eq!(report.layers.len(), 500);
+    let last = Tree::of(report.layers[499].path.as_ref().unwrap());
+    assert_eq!(last.at("d498").kind, Kind::Ghost);
+    assert_eq!(names(&last).len(), 6, "{last}");
+    // Below what no layer describes all are one directory: only the first had to make it.
+    let implied =
+        report.layers.iter().map(|done| done.report.as_ref().unwrap().implied_directories);
+    assert_eq!(implied.sum::<u64>(), 500);
+}
+
+/// A file system of this many bytes.
+struct Small(TempDir);
+
+impl Small {
+    fn new(size: &str) -> Small {
+        let place = place("small");
+        mount(&["-t", "tmpfs", "-o", size, "tmpfs"], place.path());
+        Small(place)
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let umount = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+        assert!(umount.is_ok_and(|status| status.success()));
+    }
+}
+
+fn mount(words: &[&str], at: &Path) {
+    let status = Command::new("mount").args(words).arg(at).status().expect("mount");
+    assert!(status.success(), "mount {words:?}");
+}
+
+#[test]
+fn full_disk_leaves_whole_layers_only() {
+    if !needs::root() {
+        return;
+    }
+    let large = format!("large={}", "0123456789".repeat(300_000));
+    let (_layout, store) = of(&archives(&["a=1", &large, "b=2", "c=3"]));
+    let small = Small::new("size=1m");
+    let (to, options) = (small.0.path(), Options::default().mode(Mode::Overlay).threads(4));
+    let error = at_once(&store, to, &options, &mut Heard::default()).unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Filesystem, Errno::NOSPC), "{error}");
+    assert!(error.to_string().starts_with("layer 2 of 4, sha256:"), "{error}");
+    let layers = LayerStore::open(to, &options).unwrap();
+    let image = select(&store);
+    let there = image.layers.iter().map(|layer| layers.has(&layer.chain_id));
+    assert_eq!(there.collect::<Vec<_>>(), [true, false, false, false]);
+    assert_eq!(fs::read_dir(to.join("partial")).unwrap().count(), 0);
+    mount(&["-o", "remount,size=9m"], to);
+    let report = at_once(&store, to, &options, &mut Heard::default()).unwrap();
+    assert_eq!(report.layers.iter().filter(|done| done.report.is_none()).count(), 1);
 }
 
 #[test]

@@ -283,6 +283,14 @@ pub struct Audit {
     #[arg(long = "layer", value_name = "BLOB=DIR", group = "what")]
     pub layers: Vec<OsString>,
 
+    /// All layers of an image, which --store has: PATH, PATH:NAME or PATH@DIGEST.
+    #[arg(long, value_name = "IMAGE", group = "what", requires = "store")]
+    pub image: Option<OsString>,
+
+    /// The store that `unpack --layers` has filled.
+    #[arg(long, value_name = "STORE", requires = "image")]
+    pub store: Option<PathBuf>,
+
     /// Every overlay mount of this machine: looks for suspects only.
     #[arg(long, group = "what")]
     pub mounts: bool,

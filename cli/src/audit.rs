@@ -4,9 +4,10 @@
 use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write, stdout};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indicatif::HumanCount;
+use ocilayer::image::{self, ChainLayer, ImageError, LayerStore};
 use ocilayer::{
     AuditLayer, AuditObserver, AuditOptions, AuditReport, Damage, DamageKind, Errno, Error, Source,
     audit, audit_directories, overlay_mounts,
@@ -55,8 +56,21 @@ pub fn run(arguments: &args::Audit) -> Exit {
                 return Exit::Usage;
             }
         },
-        _ => match arguments.layers.iter().map(|pair| split(pair)).collect() {
-            Some(pairs) => audits.layers(pairs),
+        args::Audit { image: Some(image), store: Some(store), .. } => {
+            match layers_of(image, store) {
+                Ok(layers) => audits.layers(layers),
+                Err(reason) => {
+                    complain(format_args!("{}: {reason}", image.display()));
+                    return Exit::Failed;
+                }
+            }
+        }
+        _ => match arguments.layers.iter().map(|pair| split(pair)).collect::<Option<Vec<_>>>() {
+            Some(pairs) => {
+                let layer =
+                    |(blob, at): (PathBuf, PathBuf)| AuditLayer::new(Source::path(blob), at);
+                audits.layers(pairs.into_iter().map(layer).collect())
+            }
             None => {
                 complain("--layer needs BLOB=DIRECTORY");
                 return Exit::Usage;
@@ -79,6 +93,18 @@ fn split(pair: &OsStr) -> Option<(PathBuf, PathBuf)> {
     (!blob.is_empty() && !directory.is_empty()).then(|| (path(blob), path(directory)))
 }
 
+/// The layers of an image, each with its directory in a store.
+fn layers_of(image: &OsStr, store: &Path) -> Result<Vec<AuditLayer<'static>>, ImageError> {
+    let none = || ImageError::NoLayout(image.display().to_string());
+    let (blobs, choice) = crate::image::open(image)?.ok_or_else(none)?;
+    let image = image::select(&blobs, &choice)?;
+    let layer = |layer: &ChainLayer| {
+        let at = LayerStore::path_in(store, &layer.chain_id);
+        Ok(AuditLayer::new(blobs.source(&layer.blob)?, at))
+    };
+    image.layers.iter().map(layer).collect()
+}
+
 /// All that was asked for, one stack after the other. The errors are those of standard output.
 struct Audits<'o> {
     options: AuditOptions,
@@ -89,11 +115,7 @@ struct Audits<'o> {
 }
 
 impl Audits<'_> {
-    fn layers(&mut self, pairs: Vec<(PathBuf, PathBuf)>) -> io::Result<()> {
-        let layers = pairs
-            .into_iter()
-            .map(|(blob, directory)| AuditLayer::new(Source::path(blob), directory))
-            .collect();
+    fn layers(&mut self, layers: Vec<AuditLayer<'_>>) -> io::Result<()> {
         let mut telling = Telling { printer: &mut self.printer, failed: None };
         let result = audit(layers, &self.options, &mut telling);
         let failed = telling.failed;

@@ -64,7 +64,12 @@ impl LayerStore {
 
     /// Where the layer of a chain ID is, or will be.
     pub fn path_of(&self, chain_id: &Digest) -> PathBuf {
-        self.path.join(chain_id.to_string().replacen(':', "/", 1))
+        LayerStore::path_in(&self.path, chain_id)
+    }
+
+    /// The same for the store in a directory, without opening it.
+    pub fn path_in(store: &Path, chain_id: &Digest) -> PathBuf {
+        store.join(chain_id.to_string().replacen(':', "/", 1))
     }
 
     /// Whether the layer is there, which means that all of it is.

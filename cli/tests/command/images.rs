@@ -45,6 +45,33 @@ fn scan_takes_the_image_that_is_named() {
     layers("image.tar:three", 1);
 }
 
+#[test]
+fn audit_finds_what_was_done_to_the_layers_of_a_store() {
+    if !is_root("the audit of an image") {
+        return;
+    }
+    let place = place(&[("image.tar", &two().archive())]);
+    let run = |arguments: &[&str]| ocilayer(place.path(), arguments, b"");
+    let audit = ["audit", "--json", "--image", "image.tar:two", "--store", "store"];
+    // Nothing is there yet, and none is made.
+    assert_eq!(run(&audit).code, Some(1));
+    assert!(!place.path().join("store").exists());
+    assert_eq!(run(&["unpack", "-q", "--layers", "store", "image.tar:two"]).code, Some(0));
+    let clean = run(&audit);
+    assert_eq!(clean.code, Some(0), "{clean:?}");
+    let lowerdir = object(&run(&["unpack", "--json", "--layers", "store", "image.tar:two"]));
+    let path = lowerdir["layers"][1]["path"].as_str().unwrap().to_owned();
+    fs::remove_file(Path::new(&path).join("two")).unwrap();
+    let found = run(&audit);
+    assert_eq!(found.code, Some(1), "{found:?}");
+    let layer = Path::new(&path).file_name().unwrap().to_str().unwrap();
+    assert!(found.stdout.contains("\"two\"") && found.stdout.contains(layer), "{found:?}");
+    // One goes with the other.
+    assert_eq!(run(&["audit", "--image", "image.tar"]).code, Some(2));
+    assert_eq!(run(&["audit", "--store", "store"]).code, Some(2));
+    assert_eq!(run(&["audit", "--image", "image.tar:three", "--store", "store"]).code, Some(1));
+}
+
 fn names(at: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(at)
         .unwrap()
