@@ -88,13 +88,14 @@ func directories(ctx context.Context, store content.Provider, snapshotter snapsh
 		return nil, false, err
 	}
 	// Only a view has mounts that name the directories. Nothing is mounted. It has no lease: if this
-	// process is killed here, containerd's garbage collection takes it away.
+	// process is killed here, containerd's garbage collection takes it away. One that runs now may be
+	// faster than this process.
 	key := fmt.Sprintf("ocilayer-audit-%d-%s", time.Now().UnixNano(), chain)
 	mounts, err := snapshotter.View(ctx, key, chain)
 	if err != nil {
 		return nil, false, fmt.Errorf("view of %s: %w", chain, err)
 	}
-	if err := snapshotter.Remove(ctx, key); err != nil {
+	if err := snapshotter.Remove(ctx, key); err != nil && !errdefs.IsNotFound(err) {
 		return nil, false, fmt.Errorf("remove the view %s: %w", key, err)
 	}
 	if dirs, userxattr, err = layersOf(mounts); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -84,5 +85,34 @@ func TestManifestsOfOtherPlatformsThatWereNotPulledAreLeftOut(t *testing.T) {
 	}
 	if _, err := manifests(context.Background(), store, &imagesapi.Image{}); err == nil {
 		t.Error("an image without a target was taken")
+	}
+}
+
+// collected is a snapshotter whose views containerd's garbage collection has taken away by the time they
+// are removed.
+type collected struct {
+	snapshots.Snapshotter
+	removal error
+}
+
+func (collected) Stat(context.Context, string) (snapshots.Info, error) { return snapshots.Info{}, nil }
+
+func (collected) View(context.Context, string, string, ...snapshots.Opt) ([]mount.Mount, error) {
+	return []mount.Mount{{Type: "bind", Source: "/s/1/fs", Options: []string{"ro", "rbind"}}}, nil
+}
+
+func (c collected) Remove(context.Context, string) error { return c.removal }
+
+func TestViewThatWasCollectedIsNoFailure(t *testing.T) {
+	store := memory{}
+	config := store.add(t, ocispec.MediaTypeImageConfig, ocispec.Image{
+		RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromString("layer")}},
+	})
+	manifest := ocispec.Manifest{Config: config, Layers: make([]ocispec.Descriptor, 1)}
+	for removal, fails := range map[error]bool{nil: false, errdefs.ErrNotFound: false, errdefs.ErrUnavailable: true} {
+		dirs, _, err := directories(context.Background(), store, collected{removal: removal}, manifest)
+		if (err != nil) != fails || !fails && !slices.Equal(dirs, []string{"/s/1/fs"}) {
+			t.Errorf("%v: %v, %v", removal, dirs, err)
+		}
 	}
 }
