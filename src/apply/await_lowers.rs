@@ -15,29 +15,43 @@ use super::job::{InRoot, Job};
 use crate::layer::Action;
 use crate::pipeline::PipelineError;
 use crate::resolve::{Component, DirId};
-use crate::tar::Entry;
+use crate::tar::{Entry, Kind};
 
 impl Job<'_> {
     /// Whether an entry means the same whatever the parents have.
-    pub(super) fn can_do_without_lowers(&mut self, action: &Action<'_>) -> Result<bool, JobCause> {
+    pub(super) fn can_do_without_lowers(
+        &mut self,
+        entry: &Entry,
+        action: &Action<'_>,
+    ) -> Result<bool, JobCause> {
         // Before the parents are looked at, all directories that are known are this layer's own.
         let known = |job: &Self, path: &[u8]| job.resolver.known(path);
         Ok(match *action {
             Action::Root | Action::Skip { .. } => true,
-            Action::Make { parent, .. } => known(self, parent).is_some(),
+            Action::Make { parent, name } => known(self, parent).is_some_and(|dir| {
+                entry.kind == Kind::Directory || !self.replaces_whiteouts(dir, name)
+            }),
             Action::Whiteout { parent, .. } => {
                 let room = self.awaited.as_ref().is_some_and(AwaitedLowers::has_room);
                 room && known(self, parent).is_some()
             }
             Action::Opaque { dir } => known(self, dir).is_some_and(|dir| dir != DirId::ROOT),
-            Action::Link { parent, target: (target_parent, target), .. } => {
+            Action::Link { parent, name, target: (target_parent, target) } => {
                 match (known(self, parent), known(self, target_parent)) {
+                    (Some(dir), _) if self.replaces_whiteouts(dir, name) => false,
                     (Some(_), Some(dir)) => self.in_root(dir, target)? == InRoot::Other,
                     _ => false,
                 }
             }
             Action::LinkSource { .. } => false,
         })
+    }
+
+    /// Whether a directory is replaced that whiteouts may have been set aside in: whether these were
+    /// needed the report says, too.
+    fn replaces_whiteouts(&self, dir: DirId, name: Component<'_>) -> bool {
+        let aside = self.awaited.as_ref().is_some_and(|awaited| !awaited.aside.is_empty());
+        aside && self.resolver.tree.child(dir, name.as_bytes()).is_some()
     }
 
     /// Keeps a whiteout for later; false if it is to be applied now.
@@ -61,12 +75,9 @@ impl Job<'_> {
             self.inherit(DirId::ROOT, 1)?;
         }
         for Whiteout { dir, name, place } in aside {
-            // Gone with its directory otherwise, which something has replaced.
-            if self.resolver.tree.has(dir) {
-                let name = Component::new(&name).expect("it was one in its entry");
-                self.whiteout_in(dir, name, place.entry, &place.path)
-                    .map_err(|cause| JobError::from(cause).at(|| place))?;
-            }
+            let name = Component::new(&name).expect("it was one in its entry");
+            self.whiteout_in(dir, name, place.entry, &place.path)
+                .map_err(|cause| JobError::from(cause).at(|| place))?;
         }
         Ok(())
     }

@@ -170,7 +170,7 @@ impl<'j> Job<'j> {
             Action::LinkSource { name } => self.wait_if_planned(AUFS_LINKS, name)?,
             _ => self.finish_planned()?,
         }
-        if self.awaited.is_some() && !self.can_do_without_lowers(&action)? {
+        if self.awaited.is_some() && !self.can_do_without_lowers(entry, &action)? {
             self.await_lowers()?;
         }
         self.count_logical(entry.size)?;

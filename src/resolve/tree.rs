@@ -220,11 +220,6 @@ impl Tree {
         self.dirs[id.0 as usize].as_mut().expect("a forgotten directory is never asked for")
     }
 
-    /// Whether the directory was not forgotten.
-    pub(crate) fn has(&self, id: DirId) -> bool {
-        self.dirs[id.0 as usize].is_some()
-    }
-
     pub(crate) fn child(&self, parent: DirId, name: &[u8]) -> Option<DirId> {
         self.dir(parent).children.get(name).copied()
     }
