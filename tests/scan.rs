@@ -150,6 +150,10 @@ fn what_the_lower_layers_decide_is_left_open_unless_there_are_none() {
         (".wh..wh..opq", &blind, Some(ErrorKind::Unsupported)),
         ("h=>lower h/x", &any, None),
         ("f f/x", &any, Some(ErrorKind::Layer)),
+        // Below, b may be a symlink to the root, so that b/c is c.
+        ("c=1 b/c->a c/a/x=1", &any, None),
+        ("c=1 b/c->a c/a/x=1", &none, Some(ErrorKind::Layer)),
+        ("c/x=1 b/c=1 h=>c", &any, None),
     ];
     for (text, options, expected) in table {
         let (kept, _) = scanned(&archive(&layer(text)), options);

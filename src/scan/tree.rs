@@ -61,6 +61,9 @@ pub(super) struct Tree {
     bytes: u64,
     depth_limit: usize,
     root_described: bool,
+    /// Something was put into a directory that may be elsewhere: it may have replaced what the layer has
+    /// under any name.
+    strays: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -95,9 +98,8 @@ struct Dir {
     replaced: bool,
     /// Nothing of the lower layers shows through.
     bare: bool,
-    /// It may have been a symlink of a lower layer until that was hidden: what was put into it before may
-    /// lie elsewhere.
-    doubtful: bool,
+    /// The layer only implies it, or one that leads to it: then that may be a symlink of a lower layer.
+    elsewhere: bool,
 }
 
 impl Tree {
@@ -112,7 +114,7 @@ impl Tree {
             claimed: false,
             replaced: false,
             bare: lower == Lower::Nothing,
-            doubtful: false,
+            elsewhere: false,
         };
         Tree {
             lower,
@@ -127,6 +129,7 @@ impl Tree {
             bytes: 0,
             depth_limit,
             root_described: false,
+            strays: false,
         }
     }
 
@@ -213,12 +216,8 @@ impl Tree {
             Step::Arrived(dir) => {
                 self.check_depth(dir)?;
                 match self.node(dir, name).map(|node| node.kind) {
-                    // Only implied: it may be a symlink of a lower layer, which can be linked to.
-                    Some(NodeKind::Dir(child))
-                        if self.may_be_symlink(dir, name, child)
-                            || self.dir(child).doubtful
-                            || self.may_be_elsewhere(dir) =>
-                    {
+                    // It may be a symlink of a lower layer, which can be linked to, or replaced.
+                    Some(NodeKind::Dir(child)) if self.strays || self.dir(child).elsewhere => {
                         return Ok(self.link_to_lower(dir, &[name.as_bytes()]));
                     }
                     Some(NodeKind::Dir(_)) => {
@@ -243,27 +242,12 @@ impl Tree {
                 LinkTarget::absent(self.knows_parents(DirId::ROOT)?)
             }
         };
-        Err(absent.refusal(path()).into())
-    }
-
-    fn may_be_symlink(&self, dir: DirId, name: Component<'_>, child: DirId) -> bool {
-        let described = self.node(dir, name).is_some_and(|node| node.described);
-        self.lower == Lower::Unseen && !described && !self.dir(dir).bare && !self.dir(child).bare
-    }
-
-    /// Whether one of the directories that lead here may be a symlink: then its names are others, too,
-    /// and what the layer makes of those it makes of this one.
-    fn may_be_elsewhere(&self, dir: DirId) -> bool {
-        let mut at = dir;
-        while at != DirId::ROOT {
-            let Dir { parent, name, .. } = *self.dir(at);
-            let name = Component::new(self.text(name)).expect("it was one when it was added");
-            if self.dir(at).doubtful || self.may_be_symlink(parent, name, at) {
-                return true;
-            }
-            at = parent;
+        if self.strays {
+            let path = path();
+            let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+            return Ok(self.link_to_lower(DirId::ROOT, &names));
         }
-        false
+        Err(absent.refusal(path()).into())
     }
 
     /// To what `names` lead to from a directory of the tree.
@@ -358,12 +342,6 @@ impl Tree {
             if self.dir(dir).bare {
                 continue;
             }
-            let Dir { parent, name, .. } = *self.dir(dir);
-            let doubtful = dir != DirId::ROOT && {
-                let name = Component::new(self.text(name)).expect("it was one when it was added");
-                self.may_be_symlink(parent, name, dir)
-            };
-            self.dir_mut(dir).doubtful |= doubtful;
             self.dir_mut(dir).bare = true;
             let mut next = self.dir(dir).child;
             while let Some(child) = next {
@@ -392,8 +370,10 @@ impl Tree {
             replaced: false,
             // What it takes the place of has hidden the lower layers, and so does it.
             bare: replaced || self.dir(dir).bare,
-            doubtful: false,
+            elsewhere: self.dir(dir).elsewhere,
         };
+        let may_be_symlink = self.lower == Lower::Unseen && !described && !new.bare;
+        let new = Dir { elsewhere: new.elsewhere || may_be_symlink, ..new };
         self.dirs.push(new);
         self.bytes += resolve::dir_bytes(name.as_bytes());
         self.dir_mut(dir).child = Some(id);
@@ -457,6 +437,8 @@ impl Tree {
     }
 
     fn put(&mut self, dir: DirId, name: Component<'_>, kind: NodeKind, described: bool) {
+        // A whiteout hits lower layers only.
+        self.strays |= self.dir(dir).elsewhere && kind != NodeKind::Whiteout;
         let key = self.key(dir, name.as_bytes());
         self.names.insert(key, Node { kind, described });
     }
@@ -532,7 +514,7 @@ impl Parents for Tree {
 
     /// What is in this tree is the layer's own, and gives way to nothing, unless it may lie elsewhere.
     fn make_way(&mut self, dir: DirId, name: Component<'_>) -> Result<(), Cause> {
-        if self.may_be_elsewhere(dir) {
+        if self.strays {
             self.replace(dir, name);
             return self.make_implied(dir, name);
         }
