@@ -12,7 +12,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"sync"
 )
 
 const opUnpackImage = "unpack image"
@@ -139,7 +138,6 @@ func (c *call) addTo(image *C.ocilayer_image, layer ImageLayer) (*pipe, error) {
 type pipe struct {
 	write *os.File
 	done  chan struct{}
-	once  sync.Once
 	// Of the goroutine, until done is closed.
 	err error
 }
@@ -192,7 +190,7 @@ func (p *pipe) failure() error {
 
 // close ends the goroutine. A Read that is under way is waited for, unless the context has ended.
 func (p *pipe) close(ctx context.Context) {
-	p.once.Do(func() { p.write.Close() })
+	p.write.Close()
 	select {
 	case <-ctx.Done():
 	case <-p.done:

@@ -64,19 +64,26 @@ func content(t testing.TB, path ...string) string {
 	return string(bytes)
 }
 
+// encoded is bytes as they are, and anything else as JSON.
+func encoded(t testing.TB, value any) []byte {
+	t.Helper()
+	if bytes, ok := value.([]byte); ok {
+		return bytes
+	}
+	bytes, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes
+}
+
 // layout writes the blobs as an image layout.
 func layout(t testing.TB, blobs [][]byte) string {
 	t.Helper()
 	top := t.TempDir()
 	write := func(name string, value any) {
 		t.Helper()
-		bytes, ok := value.([]byte)
-		if !ok {
-			var err error
-			if bytes, err = json.Marshal(value); err != nil {
-				t.Fatal(err)
-			}
-		}
+		bytes := encoded(t, value)
 		path := filepath.Join(top, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
@@ -87,13 +94,7 @@ func layout(t testing.TB, blobs [][]byte) string {
 	}
 	blob := func(mediaType string, value any) map[string]any {
 		t.Helper()
-		bytes, ok := value.([]byte)
-		if !ok {
-			var err error
-			if bytes, err = json.Marshal(value); err != nil {
-				t.Fatal(err)
-			}
-		}
+		bytes := encoded(t, value)
 		write("blobs/"+strings.Replace(digest(bytes), ":", "/", 1), bytes)
 		return map[string]any{"mediaType": mediaType, "digest": digest(bytes), "size": len(bytes)}
 	}

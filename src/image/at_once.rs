@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
 
@@ -21,6 +20,7 @@ use crate::errno::Errno;
 use crate::error::{Cause, Error};
 use crate::observer::{Observer, Progress, Warning};
 use crate::operation;
+use crate::operation::callbacks::{CALLS, TICK};
 use crate::options::Options;
 use crate::pipeline::PipelineError;
 use crate::sys;
@@ -28,12 +28,6 @@ use crate::tar::Entry;
 
 /// Layers that are worked on at a time, at most: what one takes of memory is taken as often.
 const AT_ONCE: usize = 8;
-
-/// How often progress is told, and how soon a cancel token of the caller is seen.
-const TICK: Duration = Duration::from_millis(100);
-
-/// Calls that may wait while the caller is in a callback.
-const CALLS: usize = 1024;
 
 /// One layer that is to be made, and what it is made with.
 pub(super) struct Making<'m> {

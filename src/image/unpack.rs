@@ -16,7 +16,7 @@ use super::observer::ImageObserver;
 use crate::digest::Digest;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
-use crate::options::{Lowers, Mode, Options};
+use crate::options::{Mode, Options};
 use crate::report::Report;
 use crate::unpack::{unpack_above, unpack_with};
 
@@ -173,7 +173,7 @@ pub fn unpack_layers(
             false => {
                 let partial = to.begin(&layer.chain_id)?;
                 let (source, lowers) = (blobs.open(making.number, &layer)?, making.lowers());
-                let options = making.options.expecting(&layer).lowers(Lowers::Unknown);
+                let options = making.options.expecting(&layer);
                 report =
                     Some(unpack_above(lowers, source, &partial.path, &options, making.observer)?);
                 to.complete(partial, &layer.chain_id, options.sync)?;

@@ -16,10 +16,10 @@ use crate::report::EntryCounts;
 use crate::tar::Entry;
 
 /// How often progress is told.
-const TICK: Duration = Duration::from_millis(100);
+pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// Calls that may wait while the caller is in its read callback.
-const CALLS: usize = 1024;
+/// Calls that may wait while the caller is in a callback.
+pub(crate) const CALLS: usize = 1024;
 
 /// What unpack's worker calls for.
 pub(crate) enum Call {

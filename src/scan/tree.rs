@@ -234,20 +234,21 @@ impl Tree {
                 }
             }
             Step::Missing(dir, _) if self.lower == Lower::Unseen && !self.dir(dir).bare => {
-                let path = path();
-                let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
-                return Ok(self.link_to_lower(DirId::ROOT, &names));
+                return Ok(self.link_to_lower_path(&path()));
             }
             Step::Missing(..) | Step::WhitedOut(..) | Step::Blocked(..) => {
                 LinkTarget::absent(self.knows_parents(DirId::ROOT)?)
             }
         };
         if self.strays {
-            let path = path();
-            let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
-            return Ok(self.link_to_lower(DirId::ROOT, &names));
+            return Ok(self.link_to_lower_path(&path()));
         }
         Err(absent.refusal(path()).into())
+    }
+
+    fn link_to_lower_path<T>(&mut self, path: &[u8]) -> Option<T> {
+        let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+        self.link_to_lower(DirId::ROOT, &names)
     }
 
     /// To what `names` lead to from a directory of the tree.
@@ -359,6 +360,9 @@ impl Tree {
         let before = self.node(dir, name).map(|node| node.kind);
         let replaced = before.is_some_and(|kind| kind != NodeKind::Lower);
         let id = DirId::new(u32::try_from(self.dirs.len()).expect("bounded by NAMES_MAX"));
+        // What it takes the place of has hidden the lower layers, and so does it.
+        let bare = replaced || self.dir(dir).bare;
+        let may_be_symlink = self.lower == Lower::Unseen && !described && !bare;
         let new = Dir {
             parent: dir,
             depth: self.dir(dir).depth + 1,
@@ -368,12 +372,9 @@ impl Tree {
             sibling: self.dir(dir).child,
             claimed: false,
             replaced: false,
-            // What it takes the place of has hidden the lower layers, and so does it.
-            bare: replaced || self.dir(dir).bare,
-            elsewhere: self.dir(dir).elsewhere,
+            bare,
+            elsewhere: may_be_symlink || self.dir(dir).elsewhere,
         };
-        let may_be_symlink = self.lower == Lower::Unseen && !described && !new.bare;
-        let new = Dir { elsewhere: new.elsewhere || may_be_symlink, ..new };
         self.dirs.push(new);
         self.bytes += resolve::dir_bytes(name.as_bytes());
         self.dir_mut(dir).child = Some(id);
