@@ -450,6 +450,7 @@ fn cancelled_or_with_a_panic_in_a_callback_no_layer_goes_on() {
     let options = Options::default().mode(Mode::Overlay).threads(4).cancel(cancel);
     let error = at_once(&store, to.path(), &options, &mut Heard::default()).unwrap_err();
     assert_eq!(error.layer_error().unwrap().kind(), ErrorKind::Cancelled, "{error}");
+    assert!(no_layer_is_there(to.path()));
 
     let options = Options::default().mode(Mode::Overlay).threads(4);
     let mut heard = Heard { panics: true, ..Heard::default() };

@@ -123,6 +123,9 @@ pub(super) fn run<T: Send>(
             observer.call(Call::State(number, state));
         }
     };
+    if caller.is_cancelled() {
+        chain.stop();
+    }
     let failed = thread::scope(|scope| {
         let mut workers = Vec::new();
         let mut failed = None;
