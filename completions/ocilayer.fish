@@ -44,7 +44,7 @@ complete -c ocilayer -n "__fish_ocilayer_using_subcommand unpack" -l diff-id -d 
 complete -c ocilayer -n "__fish_ocilayer_using_subcommand unpack" -l threads -d 'Worker threads, at most 1024; 0 chooses by the number of CPUs' -r
 complete -c ocilayer -n "__fish_ocilayer_using_subcommand unpack" -l exclude -d 'Leaves out what has this name, and all below it; * ? [..] and ** are as in a shell' -r
 complete -c ocilayer -n "__fish_ocilayer_using_subcommand unpack" -l sync -d 'What is on disk at the end' -r -f -a "none\t'What the kernel has written by then'
-files\t'Every file and directory, by fsync'
+files\t'All that the layer made, and nothing of others'
 filesystem\t'All of ROOT\'s file system, by syncfs'"
 complete -c ocilayer -n "__fish_ocilayer_using_subcommand unpack" -l owners -d 'What becomes of the owners in the layer' -r -f -a "keep\t'They are set'
 ignore\t'Everything belongs to whoever runs this'"

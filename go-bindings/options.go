@@ -32,7 +32,9 @@ type Sync uint32
 const (
 	// SyncNone waits for nothing.
 	SyncNone Sync = 0
-	// SyncFiles calls fsync(2) for every file and directory made.
+	// SyncFiles: all that this layer made, the root included, and nothing of others. The data of
+	// each file are waited for, then one commit of the journal brings all metadata (ext4, XFS); on
+	// other file systems fsync(2) of each file and each directory.
 	SyncFiles Sync = 1
 	// SyncFilesystem calls syncfs(2) once, for the root's file system.
 	SyncFilesystem Sync = 2

@@ -408,7 +408,9 @@ typedef enum ocilayer_sync {
    */
   OCILAYER_SYNC_NONE = 0,
   /**
-   * fsync(2) of every file and directory made.
+   * All that this layer made, the root included, and nothing of others: the data of each file
+   * are waited for, then one commit of the journal brings all metadata (ext4, XFS); on other file
+   * systems fsync(2) of each file and each directory.
    */
   OCILAYER_SYNC_FILES = 1,
   /**

@@ -104,7 +104,9 @@ pub enum Sync {
     /// Whatever the kernel has written by then.
     #[default]
     None,
-    /// fsync(2) of every file and directory made.
+    /// All that this layer made, the root included, and nothing of others: the data of each file are
+    /// waited for, then one commit of the journal brings all metadata (ext4, XFS); on other file
+    /// systems fsync(2) of each file and each directory.
     Files,
     /// One syncfs(2) of the root's file system.
     Filesystem,

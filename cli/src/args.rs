@@ -404,7 +404,7 @@ pub enum Sync {
     /// What the kernel has written by then.
     #[default]
     None,
-    /// Every file and directory, by fsync.
+    /// All that the layer made, and nothing of others.
     Files,
     /// All of ROOT's file system, by syncfs.
     Filesystem,

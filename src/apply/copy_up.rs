@@ -17,6 +17,7 @@ use super::{open_file, xattr};
 use crate::cancel::Cancel;
 use crate::pipeline::PipelineError;
 use crate::resolve::{Component, DirId, SafeParent, is, overlay_xattrs, times_of};
+use crate::tar::Entry;
 
 /// Where copy_file_range(2) does not reach, between two file systems for one.
 const COPY_BUFFER: usize = 1 << 17;
@@ -27,8 +28,8 @@ const COPY_PIECE: usize = 16 << 20;
 impl Job<'_> {
     pub(super) fn copy_up(
         &mut self,
-        dir: DirId,
-        name: Component<'_>,
+        entry: &Entry,
+        (dir, name): (DirId, Component<'_>),
         layer: usize,
         stat: &Stat,
     ) -> Result<(), JobCause> {
@@ -36,7 +37,7 @@ impl Job<'_> {
         let from = self.resolver.fd(dir, layer)?;
         let at = self.resolver.parent(dir)?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => self.copy_file(from.as_fd(), &at, dir, name)?,
+            FileType::RegularFile => self.copy_file(entry, from.as_fd(), &at, (dir, name))?,
             kind => self.copy_special(from.as_fd(), &at, dir, name, (stat, kind))?,
         }
         self.resolver.tree.claim(dir, name.as_bytes());
@@ -46,10 +47,10 @@ impl Job<'_> {
 
     fn copy_file(
         &mut self,
+        entry: &Entry,
         from: BorrowedFd<'_>,
         at: &SafeParent,
-        dir: DirId,
-        name: Component<'_>,
+        (dir, name): (DirId, Component<'_>),
     ) -> Result<(), JobCause> {
         // Not blocking: somebody may have put a FIFO in its place since it was looked at.
         let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -80,7 +81,8 @@ impl Job<'_> {
             self.copy_xattr((dir, name), &name_of, &value, set)?;
         }
         set_mode(to.as_fd(), stat.st_mode & 0o7777)?;
-        Ok(futimens(&to, &times_of(&stat)).failing("futimens")?)
+        futimens(&to, &times_of(&stat)).failing("futimens")?;
+        self.write_out(to, entry)
     }
 
     fn copy_special(

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Regular files: created with their mode, written, then given the rest.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{fsync, ftruncate};
-use rustix::io::retry_on_intr;
+use rustix::fs::ftruncate;
 
 use super::error::{Failing, JobCause};
 use super::job::Job;
 use super::open_file::{CurrentFile, OpenFile, create};
-use crate::options::Sync;
 use crate::pipeline::Chunk;
 use crate::resolve::{Component, DirId};
 use crate::tar::Entry;
@@ -96,9 +94,12 @@ impl Job<'_> {
             ftruncate(&file.fd, entry.size).failing("ftruncate")?;
         }
         self.set_file_attributes(entry, file.dir, file.fd.as_fd())?;
-        if self.options.sync == Sync::Files {
-            retry_on_intr(|| fsync(&file.fd)).failing("fsync")?;
-        }
-        Ok(())
+        self.write_out(file.fd, entry)
+    }
+
+    /// A file of this entry is complete: on to the disk with it, if that was asked for.
+    pub(super) fn write_out(&mut self, fd: OwnedFd, entry: &Entry) -> Result<(), JobCause> {
+        let Some(write_out) = &self.write_out else { return Ok(()) };
+        write_out.add(fd, entry.place()).map_err(|error| self.fails_with(error))
     }
 }

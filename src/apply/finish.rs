@@ -18,6 +18,9 @@ impl Job<'_> {
     /// more that could change or inherit these.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.await_lowers()?;
+        if let Some(write_out) = &self.write_out {
+            write_out.wait_for_all()?;
+        }
         self.remove_link_sources()?;
         // Children first: a directory's own mode may lock us out of it.
         let mut stack = vec![(DirId::ROOT, false)];
@@ -56,7 +59,8 @@ impl Job<'_> {
 
     fn finish_dir(&mut self, dir: DirId) -> Result<(), JobCause> {
         let pending = std::mem::take(&mut self.resolver.tree.dir_mut(dir).pending);
-        let needs_sync = self.options.sync == Sync::Files && pending.touched;
+        let needs_sync = pending.touched
+            && self.write_out.as_ref().is_some_and(|write_out| write_out.syncs_directories());
         let times = pending.times.filter(|_| pending.touched);
         if pending.mode.is_none() && pending.default_acl.is_none() && !needs_sync {
             return match times {
@@ -99,10 +103,11 @@ impl Job<'_> {
 
     /// Waits for the disk, if that was asked for.
     pub(crate) fn sync(&mut self) -> Result<()> {
-        if self.options.sync == Sync::Filesystem {
-            let root = self.resolver.parent(DirId::ROOT)?;
-            syncfs(&root).failing("syncfs")?;
+        let root = self.resolver.parent(DirId::ROOT)?;
+        match (self.options.sync, &self.write_out) {
+            (Sync::Filesystem, _) => Ok(syncfs(&root).failing("syncfs")?),
+            (_, Some(write_out)) => Ok(write_out.commit(&root)?),
+            (_, None) => Ok(()),
         }
-        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{Dir, FileType, ioctl_getflags};
@@ -11,7 +12,7 @@ use rustix::io::Errno;
 use crate::layer::{self, AUFS_LINKS, Action, LinkedLowers, Names, SkippedNames};
 use crate::limits::LimitExceeded;
 use crate::observer::Warning;
-use crate::options::{Lowers, Options};
+use crate::options::{Lowers, Options, Sync};
 use crate::pipeline::{Chunk, PipelineError, Workers};
 use crate::report::{DETAIL_MAX, EntryCounts, SkipReason, Skips};
 use crate::resolve::{AboveRoot, CleanPath, Component, DirId, Resolver, SafeParent, View};
@@ -24,6 +25,7 @@ use super::error::{ApplyError, Failing, JobCause, JobError, Result};
 use super::open_file::CurrentFile;
 use super::plan::Plan;
 use super::privileges::Privileges;
+use super::write_out::WriteOut;
 use super::{remove, xattr};
 
 /// What one unpack has done so far.
@@ -55,6 +57,10 @@ pub(crate) struct Job<'j> {
     pub(super) file: Option<CurrentFile>,
     /// Files that others make; none where there is nobody else.
     pub(super) plan: Option<Plan>,
+    /// Files on their way to the disk, if that was asked for.
+    pub(super) write_out: Option<Arc<WriteOut>>,
+    /// An earlier entry's error, which has shown while another one is being applied.
+    pub(super) failure: Option<JobError>,
     pub(super) linked_lowers: LinkedLowers,
     /// Names that this layer has and that were left out.
     pub(super) skipped_names: SkippedNames,
@@ -90,6 +96,7 @@ impl<'j> Job<'j> {
         warn: &'j mut dyn FnMut(Warning),
     ) -> Result<Job<'j>> {
         let workers = workers.filter(|_| !folds_case(&root));
+        let write_out = (options.sync == Sync::Files).then(|| Arc::new(WriteOut::below(&root)));
         let mut job = Job {
             options,
             resolver: Resolver::new(root, options)?,
@@ -98,6 +105,8 @@ impl<'j> Job<'j> {
             private_umask,
             file: None,
             plan: workers.map(Plan::new),
+            write_out,
+            failure: None,
             linked_lowers: LinkedLowers::default(),
             skipped_names: SkippedNames::default(),
             link_sources: false,

@@ -42,7 +42,7 @@ impl Job<'_> {
             self.skip(entry, SkipReason::LinkToSkipped, &entry.link);
             return Ok(());
         }
-        let source = self.link_source(target_parent, target)?;
+        let source = self.link_source(entry, target_parent, target)?;
         let dir = self.parent_of(parent)?;
         // The parent's directories may have replaced the target's by now.
         let source_at = self.resolver.parent(source)?;
@@ -88,7 +88,12 @@ impl Job<'_> {
 
     /// Finds a link's target in the merged view, and brings it into the root if only a lower
     /// layer has it: link(2) does not reach across directories of an overlay.
-    fn link_source(&mut self, parent: &[u8], name: Component<'_>) -> Result<DirId, JobCause> {
+    fn link_source(
+        &mut self,
+        entry: &Entry,
+        parent: &[u8],
+        name: Component<'_>,
+    ) -> Result<DirId, JobCause> {
         let refused =
             |target: LinkTarget| Err(target.refusal(joined(parent, name.as_bytes())).into());
         let Some(dir) = self.find_dir(parent)? else {
@@ -113,7 +118,7 @@ impl Job<'_> {
             SeenBelow::Unknown => refused(LinkTarget::Unknown),
             SeenBelow::Dir(_) => refused(LinkTarget::Directory),
             SeenBelow::Other(layer, stat) => {
-                self.copy_up(dir, name, layer, &stat)?;
+                self.copy_up(entry, (dir, name), layer, &stat)?;
                 self.note_linked_lower(dir, name);
                 Ok(dir)
             }

@@ -22,6 +22,7 @@ mod privileges;
 mod remove;
 mod upper;
 mod whiteout;
+mod write_out;
 mod xattr;
 
 pub(crate) use awaited::{AwaitedLowers, MadeLowers};

@@ -8,12 +8,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{Timestamps, fsync, futimens};
+use rustix::fs::{Timestamps, futimens};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::attributes::{Owner, set_mode, set_owner};
 use super::error::{ApplyError, Failing, JobError, Result};
 use super::open_file::{create, write_all};
+use super::write_out::WriteOut;
 use crate::pipeline::{ChunkSlice, Workers};
 use crate::resolve::{DirId, SafeParent};
 use crate::tar::Place;
@@ -38,7 +39,7 @@ pub(super) struct Planned {
     /// Where creation alone does not give the right one.
     pub(super) mode: Option<u32>,
     pub(super) times: Timestamps,
-    pub(super) sync: bool,
+    pub(super) write_out: Option<Arc<WriteOut>>,
     pub(super) data: Option<ChunkSlice>,
     pub(super) place: Place,
 }
@@ -52,7 +53,15 @@ impl Planned {
         self.data.as_ref().map_or(0, |data| data.len() as u64)
     }
 
-    pub(super) fn fill(&self, fd: &OwnedFd) -> Result<(), ApplyError> {
+    pub(super) fn fill(&self, fd: OwnedFd) -> Result<()> {
+        self.fill_open(&fd).map_err(|error| JobError::from(error).at(|| self.place.clone()))?;
+        match &self.write_out {
+            Some(write_out) => write_out.add(fd, self.place.clone()),
+            None => Ok(()),
+        }
+    }
+
+    fn fill_open(&self, fd: &OwnedFd) -> Result<(), ApplyError> {
         if let Some(data) = &self.data {
             write_all(fd, data)?;
         }
@@ -62,11 +71,7 @@ impl Planned {
         if let Some(mode) = self.mode {
             set_mode(fd.as_fd(), mode)?;
         }
-        futimens(fd, &self.times).failing("futimens")?;
-        if self.sync {
-            retry_on_intr(|| fsync(fd)).failing("fsync")?;
-        }
-        Ok(())
+        futimens(fd, &self.times).failing("futimens")
     }
 }
 
@@ -87,8 +92,6 @@ pub(super) struct Plan {
     /// What the workers could not make: something is in the way, or there are no descriptors left.
     pub(super) returned: Arc<Mutex<Vec<Planned>>>,
     pub(super) unmade: Arc<Unmade>,
-    /// An error of what was planned, while another entry is being applied.
-    pub(super) failure: Option<JobError>,
 }
 
 /// What was planned and is not made yet.
@@ -122,7 +125,6 @@ impl Plan {
             hashes: RandomState::new(),
             returned: Arc::default(),
             unmade: Arc::default(),
-            failure: None,
         }
     }
 
@@ -216,16 +218,18 @@ fn make_all(
 ) -> Result<()> {
     let mut all = true;
     for file in batch {
-        let done = match retry_on_intr(|| file.create(&file.parent)) {
-            Ok(fd) => file.fill(&fd),
+        match retry_on_intr(|| file.create(&file.parent)) {
+            Ok(fd) => file.fill(fd)?,
             Err(Errno::EXIST | Errno::MFILE | Errno::NFILE) => {
                 all = false;
                 returned.lock().unwrap_or_else(PoisonError::into_inner).push(file);
                 continue;
             }
-            Err(errno) => Err(ApplyError::new("openat", errno)),
-        };
-        done.map_err(|error| JobError::from(error).at(|| file.place.clone()))?;
+            Err(errno) => {
+                let error = JobError::from(ApplyError::new("openat", errno));
+                return Err(error.at(|| file.place.clone()));
+            }
+        }
         unmade.remove(&file);
     }
     made.store(all, Ordering::Release);

@@ -19,7 +19,6 @@ use super::attributes::{CREATE_BITS, times_of};
 use super::error::{JobCause, JobError, Result};
 use super::job::Job;
 use super::plan::Planned;
-use crate::options::Sync;
 use crate::pipeline::{ChunkSlice, PipelineError};
 use crate::resolve::{Component, DirId};
 use crate::tar::Entry;
@@ -54,9 +53,10 @@ impl Job<'_> {
 
     fn make_returned(&mut self, file: Planned) -> Result<()> {
         let name = Component::new(&file.name).expect("it was one when the file was planned");
-        self.replace(file.dir, name, "openat", |at| file.create(at))
-            .and_then(|(_, fd, _)| Ok(file.fill(&fd)?))
+        let (_, fd, _) = self
+            .replace(file.dir, name, "openat", |at| file.create(at))
             .map_err(|cause| JobError::from(cause).at(|| file.place.clone()))?;
+        file.fill(fd)?;
         self.plan.as_ref().expect("what is returned was planned").unmade.remove(&file);
         Ok(())
     }
@@ -89,7 +89,7 @@ impl Job<'_> {
             owner,
             mode: (!exact).then_some(entry.mode),
             times: times_of(entry),
-            sync: self.options.sync == Sync::Files,
+            write_out: self.write_out.clone(),
             data,
             place: entry.place(),
         };
@@ -107,11 +107,7 @@ impl Job<'_> {
             true => Ok(()),
             false => self.finish_planned(),
         });
-        waited.map_err(|error| {
-            // It is another entry's, and comes out in the place of this one's.
-            self.plan.as_mut().expect("it has failed").failure = Some(error);
-            PipelineError::Cancelled.into()
-        })
+        waited.map_err(|error| self.fails_with(error))
     }
 
     /// The end of a chunk: its files go to the workers, and what came back is made.
@@ -128,15 +124,27 @@ impl Job<'_> {
     /// is none.
     pub(super) fn spare_descriptors(&mut self) -> bool {
         let planned = self.plan.as_ref().is_some_and(|plan| !plan.is_empty());
-        if let Err(error) = self.finish_planned() {
-            self.plan.as_mut().expect("it has failed").failure = Some(error);
-            return false;
+        let spared = self.finish_planned().and_then(|()| match &self.write_out {
+            Some(write_out) => write_out.wait_for_all(),
+            None => Ok(false),
+        });
+        match spared {
+            Ok(written_out) => self.resolver.spare_descriptors() || planned || written_out,
+            Err(error) => {
+                self.failure = Some(error);
+                false
+            }
         }
-        self.resolver.spare_descriptors() || planned
+    }
+
+    /// Another entry's error, which comes out in the place of this one's.
+    pub(super) fn fails_with(&mut self, error: JobError) -> JobCause {
+        self.failure = Some(error);
+        PipelineError::Cancelled.into()
     }
 
     /// What is to be reported of a failed entry: an earlier one's failure comes first.
     pub(super) fn failure(&mut self, error: JobError) -> JobError {
-        self.plan.as_mut().and_then(|plan| plan.failure.take()).unwrap_or(error)
+        self.failure.take().unwrap_or(error)
     }
 }

@@ -47,7 +47,9 @@ pub enum ocilayer_devices {
 pub enum ocilayer_sync {
     /// Whatever the kernel has written by then.
     OCILAYER_SYNC_NONE = 0,
-    /// fsync(2) of every file and directory made.
+    /// All that this layer made, the root included, and nothing of others: the data of each file
+    /// are waited for, then one commit of the journal brings all metadata (ext4, XFS); on other file
+    /// systems fsync(2) of each file and each directory.
     OCILAYER_SYNC_FILES = 1,
     /// One syncfs(2) of the root's file system.
     OCILAYER_SYNC_FILESYSTEM = 2,

@@ -122,8 +122,10 @@ impl LayerStore {
             Err(errno) => return Err(failed(errno)),
         }
         if sync != Sync::None {
-            let synced = open_dir(above).and_then(|above| fsync(above.as_fd()));
-            synced.map_err(failed)?;
+            // The new name, and the names of its directories, which may be new as well.
+            for dir in above.ancestors().take_while(|dir| dir.starts_with(&self.path)) {
+                open_dir(dir).and_then(|dir| fsync(dir.as_fd())).map_err(failed)?;
+            }
         }
         Ok(())
     }

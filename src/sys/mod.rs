@@ -6,6 +6,7 @@
 #[cfg(feature = "isal")]
 pub(crate) mod isal;
 pub(crate) mod mounts;
+pub(crate) mod write_out;
 pub(crate) mod xattr;
 
 use std::mem::MaybeUninit;

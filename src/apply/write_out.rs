@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The way to the disk with [`Sync::Files`](crate::Sync::Files), with few waits.
+//!
+//! The kernel is told to write a file's data when the file is complete, and is waited for some
+//! files later, when most of it is done. What else a layer has, names, owners, modes, times, xattrs
+//! and extents, is metadata. Where all of that goes through one journal, in order, a last change
+//! of the root and one fsync(2) of it bring all of it to the disk; elsewhere it takes an fsync(2)
+//! of each file and each directory.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::mem;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{FsWord, fstat, fstatfs, fsync, major, minor};
+use rustix::io::retry_on_intr;
+
+use super::attributes::set_mode;
+use super::error::{ApplyError, Failing, JobError, Result};
+use crate::sys::write_out::{start_write_out, wait_for_write_out};
+use crate::tar::Place;
+
+/// Files that are being written out at one time, each with a descriptor.
+const KEPT: usize = 32;
+
+/// `EXT4_SUPER_MAGIC` of linux/magic.h, which ext2 and ext3 have too.
+const EXT4: FsWord = 0xef53;
+
+/// `XFS_SUPER_MAGIC` of linux/magic.h.
+const XFS: FsWord = 0x5846_5342;
+
+/// Files on their way to the disk.
+pub(super) struct WriteOut {
+    metadata: Metadata,
+    /// Oldest first.
+    kept: Mutex<VecDeque<(OwnedFd, Place)>>,
+}
+
+/// What brings the metadata to the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Metadata {
+    /// The journal's next commit, with all that came before.
+    Journal,
+    /// An fsync(2) of each file and directory.
+    Each,
+}
+
+impl WriteOut {
+    pub(super) fn below(root: &OwnedFd) -> WriteOut {
+        let metadata = if has_one_journal(root) { Metadata::Journal } else { Metadata::Each };
+        WriteOut { metadata, kept: Mutex::default() }
+    }
+
+    /// Whether directories need an fsync(2) of their own.
+    pub(super) fn syncs_directories(&self) -> bool {
+        self.metadata == Metadata::Each
+    }
+
+    /// A file is complete. Waits for an older one if there are many: its failure comes out with
+    /// its own place.
+    pub(super) fn add(&self, fd: OwnedFd, place: Place) -> Result<()> {
+        // It may not be supported here; what counts is the wait.
+        let _ = start_write_out(fd.as_fd());
+        let oldest = {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.push_back((fd, place));
+            if kept.len() > KEPT { kept.pop_front() } else { None }
+        };
+        oldest.map_or(Ok(()), |(fd, place)| self.wait(&fd, place))
+    }
+
+    /// Waits for all files. False if there was none.
+    pub(super) fn wait_for_all(&self) -> Result<bool> {
+        let kept = mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        let some = !kept.is_empty();
+        kept.into_iter().try_for_each(|(fd, place)| self.wait(&fd, place))?;
+        Ok(some)
+    }
+
+    fn wait(&self, fd: &OwnedFd, place: Place) -> Result<()> {
+        let waited = match self.metadata {
+            Metadata::Journal => wait_for_write_out(fd.as_fd()).failing("sync_file_range"),
+            Metadata::Each => retry_on_intr(|| fsync(fd)).failing("fsync"),
+        };
+        waited.map_err(|error| JobError::from(error).at(|| place))
+    }
+
+    /// When all is made and written out: the metadata.
+    pub(super) fn commit(&self, root: impl AsFd) -> Result<(), ApplyError> {
+        if self.metadata == Metadata::Journal {
+            // A change of the root's inode is in the newest transaction, and transactions reach
+            // the disk in their order.
+            let mode = fstat(&root).failing("fstat of the root")?.st_mode;
+            set_mode(root.as_fd(), mode & 0o7777)?;
+            retry_on_intr(|| fsync(&root)).failing("fsync of the root")?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether an fsync(2) brings all older metadata of the file system to the disk as well. So it is
+/// on XFS and on ext4 with a journal, where a file's pages count as written only when the extents
+/// and the size that lead to them are in the journal too.
+fn has_one_journal(root: &OwnedFd) -> bool {
+    let Ok(file_system) = fstatfs(root) else { return false };
+    match file_system.f_type {
+        XFS => true,
+        EXT4 => fstat(root).is_ok_and(|stat| ext4_has_journal(stat.st_dev)),
+        _ => false,
+    }
+}
+
+/// As sysfs tells: the process that writes the journal, or that there is none. Kernels without
+/// this attribute include those whose pages count as written earlier (before 3.11).
+fn ext4_has_journal(device: u64) -> bool {
+    let link = format!("/sys/dev/block/{}:{}", major(device), minor(device));
+    let Ok(link) = fs::read_link(link) else { return false };
+    let Some(name) = link.file_name() else { return false };
+    let task = Path::new("/sys/fs/ext4").join(name).join("journal_task");
+    fs::read_to_string(task).is_ok_and(|task| task.trim().parse::<u32>().is_ok())
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `sync=files`: which calls bring a layer to the disk, and in which order. That it is there after
+//! a power cut takes a machine whose power is cut.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::archive::{archive, dir, file, hardlink, symlink};
+use common::needs;
+use common::trap::{Answer, Trapped, trapped};
+use ocilayer::{Lowers, Mode, Options, Source, Sync, unpack};
+use tempfile::TempDir;
+
+/// One call, and the file it was about.
+#[derive(Debug)]
+struct Call {
+    number: i64,
+    path: PathBuf,
+    flags: u64,
+}
+
+impl Call {
+    fn of(trapped: &Trapped) -> Call {
+        let [fd, _, _, flags, ..] = trapped.arguments();
+        let path = fs::read_link(format!("/proc/self/fd/{fd}")).expect("an open file");
+        Call { number: trapped.number(), path, flags }
+    }
+
+    fn waits_for_data(&self) -> bool {
+        self.number == libc::SYS_sync_file_range
+            && self.flags & u64::from(libc::SYNC_FILE_RANGE_WAIT_AFTER) != 0
+    }
+
+    fn is_fsync(&self) -> bool {
+        self.number == libc::SYS_fsync
+    }
+}
+
+const CALLS: [i64; 5] = [
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_sync_file_range,
+    libc::SYS_syncfs,
+    libc::SYS_fchmod,
+];
+
+/// More files than are written out at one time, small and large, one of them of the lower layer.
+fn unpacked_below(at: &Path, threads: usize) -> (TempDir, Vec<Call>) {
+    let place = TempDir::new_in(at).expect("tempdir");
+    let (lower, upper) = (place.path().join("lower"), place.path().join("upper"));
+    fs::create_dir(&lower).expect("mkdir");
+    fs::create_dir(&upper).expect("mkdir");
+    let below = archive(&[dir("d"), file("d/target").data("lower")]);
+    unpack(Source::memory(&below), &lower, &Options::default()).expect("a lower layer");
+    let mut entries = vec![dir("e"), dir("e/deep"), symlink("e/symlink", "deep"), file("e/empty")];
+    for number in 0..100 {
+        entries.push(file(format!("e/deep/{number}")).data(format!("{number}")));
+    }
+    entries.push(file("e/large").data(vec![7; 3 << 20]));
+    entries.push(hardlink("e/link", "d/target"));
+    let layer = archive(&entries);
+    let options = Options::default()
+        .mode(Mode::Overlay)
+        .lowers(Lowers::Known(vec![lower.clone()]))
+        .threads(threads)
+        .sync(Sync::Files);
+    let mut calls = Vec::new();
+    let answer = |trapped: &Trapped| {
+        calls.push(Call::of(trapped));
+        Answer::Go
+    };
+    let work = || unpack(Source::memory(&layer), &upper, &options);
+    trapped("sync=files", &CALLS, answer, work).expect("a trap").expect("the layer");
+    (place, calls)
+}
+
+fn below(dir: &Path, found: &mut Vec<PathBuf>) {
+    found.push(dir.to_owned());
+    for entry in fs::read_dir(dir).expect("readdir") {
+        let path = entry.expect("readdir").path();
+        match path.symlink_metadata().expect("lstat").is_dir() {
+            true => below(&path, found),
+            false => found.push(path),
+        }
+    }
+}
+
+/// Files whose data must be on the disk, and directories. One file has two names.
+fn made(root: &Path) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
+    let mut all = Vec::new();
+    below(root, &mut all);
+    let (directories, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|path| path.is_dir());
+    let directories = directories.into_iter().filter(|path| !path.is_symlink()).collect();
+    let with_data = |path: &PathBuf| {
+        path.symlink_metadata().is_ok_and(|stat| stat.is_file() && stat.len() > 0)
+            && !path.ends_with("e/link")
+    };
+    (others.into_iter().filter(with_data).collect(), directories)
+}
+
+#[test]
+fn every_file_is_waited_for_and_what_leads_to_it_comes_last() {
+    if !needs::root() || !needs::trap() {
+        return;
+    }
+    // As a rule one has a journal and the other none.
+    for at in [std::env::temp_dir(), PathBuf::from("/dev/shm")] {
+        for threads in [1, 2, 4] {
+            let (place, calls) = unpacked_below(&at, threads);
+            let root = place.path().join("upper");
+            let (files, directories) = made(&root);
+            assert_eq!(files.len(), 102);
+            assert!(!calls.iter().any(|call| call.number == libc::SYS_syncfs), "{calls:?}");
+            let journal = calls.iter().any(Call::waits_for_data);
+            let waited = |call: &&Call| match journal {
+                true => call.waits_for_data(),
+                false => call.is_fsync(),
+            };
+            let synced: BTreeSet<_> =
+                calls.iter().filter(waited).map(|call| call.path.clone()).collect();
+            let missing: Vec<_> = files.difference(&synced).collect();
+            assert!(missing.is_empty(), "{}: never waited for: {missing:?}", at.display());
+            let last = calls.last().expect("calls");
+            assert!(last.is_fsync() && last.path == root, "{}: {last:?}", at.display());
+            if journal {
+                assert_eq!(calls.iter().filter(|call| call.is_fsync()).count(), 1);
+                let touched = &calls[calls.len() - 2];
+                assert!(touched.number == libc::SYS_fchmod && touched.path == root, "{touched:?}");
+            } else {
+                let missing: Vec<_> = directories.difference(&synced).collect();
+                assert!(missing.is_empty(), "{}: {missing:?}", at.display());
+                let first_directory = calls
+                    .iter()
+                    .position(|call| call.is_fsync() && call.path.is_dir())
+                    .expect("a directory");
+                assert!(calls[first_directory..].iter().all(|call| call.path.is_dir()));
+            }
+        }
+    }
+}
+
+#[test]
+fn data_that_cannot_be_written_fail_with_the_file_that_has_them() {
+    if !needs::root() || !needs::trap() {
+        return;
+    }
+    let layer =
+        archive(&(0..80).map(|number| file(format!("f{number}")).data("data")).collect::<Vec<_>>());
+    for at in [std::env::temp_dir(), PathBuf::from("/dev/shm")] {
+        for threads in [1, 4] {
+            let place = TempDir::new_in(&at).expect("tempdir");
+            let answer = |trapped: &Trapped| {
+                let call = Call::of(trapped);
+                let is_it =
+                    call.path.ends_with("f41") && (call.waits_for_data() || call.is_fsync());
+                if is_it { Answer::Fail(libc::EIO) } else { Answer::Go }
+            };
+            let options = Options::default().threads(threads).sync(Sync::Files);
+            let work = || unpack(Source::memory(&layer), place.path(), &options);
+            let result = trapped("EIO", &CALLS, answer, work).expect("a trap");
+            let error = result.expect_err("an error").to_string();
+            assert!(error.contains("\"f41\"") && error.contains("Input/output error"), "{error}");
+        }
+    }
+}
