@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::archive::{archive, dir, file, hardlink, symlink};
+use common::mounted::Mounted;
 use common::needs;
 use common::trap::{Answer, Trapped, trapped};
 use ocilayer::{Lowers, Mode, Options, Source, Sync, unpack};
@@ -101,57 +102,76 @@ fn made(root: &Path) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
     (others.into_iter().filter(with_data).collect(), directories)
 }
 
-#[test]
-fn every_file_is_waited_for_and_what_leads_to_it_comes_last() {
-    if !needs::root() || !needs::trap() {
+/// What a file system has for its metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Metadata {
+    Journal,
+    Others,
+}
+
+/// Runs on file systems of both kinds.
+fn on_each(mut check: impl FnMut(&Path, Metadata)) {
+    if !needs::root() || !needs::trap() || !needs::tool("mount") {
         return;
     }
-    // As a rule one has a journal and the other none.
-    for at in [std::env::temp_dir(), PathBuf::from("/dev/shm")] {
-        for threads in [1, 2, 4] {
-            let (place, calls) = unpacked_below(&at, threads);
-            let root = place.path().join("upper");
-            let (files, directories) = made(&root);
-            assert_eq!(files.len(), 102);
-            assert!(!calls.iter().any(|call| call.number == libc::SYS_syncfs), "{calls:?}");
-            let journal = calls.iter().any(Call::waits_for_data);
-            let waited = |call: &&Call| match journal {
-                true => call.waits_for_data(),
-                false => call.is_fsync(),
-            };
-            let synced: BTreeSet<_> =
-                calls.iter().filter(waited).map(|call| call.path.clone()).collect();
-            let missing: Vec<_> = files.difference(&synced).collect();
-            assert!(missing.is_empty(), "{}: never waited for: {missing:?}", at.display());
-            let last = calls.last().expect("calls");
-            assert!(last.is_fsync() && last.path == root, "{}: {last:?}", at.display());
-            if journal {
-                assert_eq!(calls.iter().filter(|call| call.is_fsync()).count(), 1);
-                let touched = &calls[calls.len() - 2];
-                assert!(touched.number == libc::SYS_fchmod && touched.path == root, "{touched:?}");
-            } else {
-                let missing: Vec<_> = directories.difference(&synced).collect();
-                assert!(missing.is_empty(), "{}: {missing:?}", at.display());
-                let first_directory = calls
-                    .iter()
-                    .position(|call| call.is_fsync() && call.path.is_dir())
-                    .expect("a directory");
-                assert!(calls[first_directory..].iter().all(|call| call.path.is_dir()));
-            }
+    check(&Mounted::new("tmpfs", None).at, Metadata::Others);
+    let kinds = [
+        ("ext4", &["mkfs.ext4", "-q", "-F", "-O", "has_journal"][..], Metadata::Journal),
+        ("ext4", &["mkfs.ext4", "-q", "-F", "-O", "^has_journal"], Metadata::Others),
+        ("xfs", &["mkfs.xfs", "-q", "-f"], Metadata::Journal),
+        ("btrfs", &["mkfs.btrfs", "-q", "-f"], Metadata::Others),
+    ];
+    for (kind, make, metadata) in kinds {
+        if needs::tool(make[0]) {
+            check(&Mounted::new(kind, Some(make)).at, metadata);
         }
     }
 }
 
 #[test]
+fn every_file_is_waited_for_and_what_leads_to_it_comes_last() {
+    on_each(|at, metadata| {
+        for threads in [1, 2, 4] {
+            let (place, calls) = unpacked_below(at, threads);
+            let root = place.path().join("upper");
+            let (files, directories) = made(&root);
+            assert_eq!(files.len(), 102);
+            assert!(!calls.iter().any(|call| call.number == libc::SYS_syncfs), "{calls:?}");
+            let waited = |call: &&Call| match metadata {
+                Metadata::Journal => call.waits_for_data(),
+                Metadata::Others => call.is_fsync(),
+            };
+            let synced: BTreeSet<_> =
+                calls.iter().filter(waited).map(|call| call.path.clone()).collect();
+            let missing: Vec<_> = files.difference(&synced).collect();
+            assert!(missing.is_empty(), "{metadata:?}: never waited for: {missing:?}");
+            let last = calls.last().expect("calls");
+            assert!(last.is_fsync() && last.path == root, "{metadata:?}: {last:?}");
+            match metadata {
+                Metadata::Journal => {
+                    assert_eq!(calls.iter().filter(|call| call.is_fsync()).count(), 1);
+                    let before = &calls[calls.len() - 2];
+                    assert!(before.number == libc::SYS_fchmod && before.path == root, "{before:?}");
+                }
+                Metadata::Others => {
+                    let missing: Vec<_> = directories.difference(&synced).collect();
+                    assert!(missing.is_empty(), "{missing:?}");
+                    let of_directory = |call: &Call| call.is_fsync() && call.path.is_dir();
+                    let first = calls.iter().position(of_directory).expect("a directory");
+                    assert!(calls[first..].iter().all(|call| call.path.is_dir()));
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn data_that_cannot_be_written_fail_with_the_file_that_has_them() {
-    if !needs::root() || !needs::trap() {
-        return;
-    }
     let layer =
         archive(&(0..80).map(|number| file(format!("f{number}")).data("data")).collect::<Vec<_>>());
-    for at in [std::env::temp_dir(), PathBuf::from("/dev/shm")] {
+    on_each(|at, _| {
         for threads in [1, 4] {
-            let place = TempDir::new_in(&at).expect("tempdir");
+            let place = TempDir::new_in(at).expect("tempdir");
             let answer = |trapped: &Trapped| {
                 let call = Call::of(trapped);
                 let is_it =
@@ -164,5 +184,5 @@ fn data_that_cannot_be_written_fail_with_the_file_that_has_them() {
             let error = result.expect_err("an error").to_string();
             assert!(error.contains("\"f41\"") && error.contains("Input/output error"), "{error}");
         }
-    }
+    });
 }

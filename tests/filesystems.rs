@@ -3,10 +3,9 @@
 
 mod common;
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use common::agree;
 use common::archive::{
@@ -14,51 +13,9 @@ use common::archive::{
     symlink, whiteout,
 };
 use common::child::{is_in_child, run_in};
+use common::mounted::{Mounted, run};
 use common::needs;
 use ocilayer::{Devices, IdRange, Lowers, Mode, Options, Owners, Source, unpack};
-use tempfile::TempDir;
-
-/// Room for xfs, which makes none below 300 MB; a hole, but for what is in it.
-const SIZE: u64 = 320 << 20;
-
-/// A file system of its own, for as long as this lives.
-struct Mounted {
-    at: PathBuf,
-    _base: TempDir,
-}
-
-impl Mounted {
-    /// `make` makes the file system in a file; without it, one in memory.
-    fn new(kind: &str, make: Option<&[&str]>) -> Mounted {
-        let base = tempfile::Builder::new().prefix("ocilayer-fs-").tempdir().expect("tempdir");
-        let at = base.path().join("mounted");
-        fs::create_dir(&at).expect("mkdir");
-        match make {
-            None => run("mount", &["-t", kind, kind], &[&at]),
-            Some(make) => {
-                let image = base.path().join("image");
-                File::create(&image).and_then(|file| file.set_len(SIZE)).expect("an image");
-                run(make[0], &make[1..], &[&image]);
-                run("mount", &["-t", kind, "-o", "loop"], &[&image, &at]);
-            }
-        }
-        Mounted { at, _base: base }
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        // With what a test that failed has left mounted in it.
-        run("umount", &["--recursive"], &[&self.at]);
-    }
-}
-
-fn run(program: &str, words: &[&str], paths: &[&Path]) {
-    let mut command = Command::new(program);
-    command.args(words).args(paths.iter().map(|path| path.as_os_str()));
-    let output = command.output().unwrap_or_else(|error| panic!("{program}: {error}"));
-    assert!(output.status.success(), "{program} {words:?}: {output:?}");
-}
 
 fn acl(tags: &[(u16, u16, u32)]) -> Vec<u8> {
     let entry = |(tag, perm, id): &(u16, u16, u32)| {

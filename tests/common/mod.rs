@@ -8,6 +8,7 @@ pub mod calls;
 pub mod cases;
 pub mod child;
 pub mod memory;
+pub mod mounted;
 pub mod needs;
 pub mod overlay;
 pub mod random;
