@@ -13,25 +13,46 @@ const SIZE: u64 = 320 << 20;
 /// A file system of its own, for as long as this lives.
 pub struct Mounted {
     pub at: PathBuf,
+    /// The block device's content, unless it is in memory.
+    pub image: PathBuf,
     _base: TempDir,
 }
 
 impl Mounted {
     /// `make` makes the file system in a file; without it, one in memory.
     pub fn new(kind: &str, make: Option<&[&str]>) -> Mounted {
-        let base = tempfile::Builder::new().prefix("ocilayer-fs-").tempdir().expect("tempdir");
-        let at = base.path().join("mounted");
-        fs::create_dir(&at).expect("mkdir");
         match make {
-            None => run("mount", &["-t", kind, kind], &[&at]),
-            Some(make) => {
-                let image = base.path().join("image");
-                File::create(&image).and_then(|file| file.set_len(SIZE)).expect("an image");
-                run(make[0], &make[1..], &[&image]);
-                run("mount", &["-t", kind, "-o", "loop"], &[&image, &at]);
-            }
+            None => Mounted::mount(&std::env::temp_dir(), |_, at| {
+                run("mount", &["-t", kind, kind], &[at]);
+            }),
+            Some(make) => Mounted::made_in(&std::env::temp_dir(), kind, make, SIZE),
         }
-        Mounted { at, _base: base }
+    }
+
+    /// In a file below `dir`.
+    pub fn made_in(dir: &Path, kind: &str, make: &[&str], size: u64) -> Mounted {
+        Mounted::mount(dir, |image, at| {
+            File::create(image).and_then(|file| file.set_len(size)).expect("an image");
+            run(make[0], &make[1..], &[image]);
+            run("mount", &["-t", kind, "-o", "loop"], &[image, at]);
+        })
+    }
+
+    /// What `put` has put into the file that it is told.
+    pub fn put_in(dir: &Path, kind: &str, options: &str, put: impl FnOnce(&Path)) -> Mounted {
+        Mounted::mount(dir, |image, at| {
+            put(image);
+            run("mount", &["-t", kind, "-o", &format!("loop,{options}")], &[image, at]);
+        })
+    }
+
+    fn mount(dir: &Path, mount: impl FnOnce(&Path, &Path)) -> Mounted {
+        let base =
+            tempfile::Builder::new().prefix("ocilayer-fs-").tempdir_in(dir).expect("tempdir");
+        let (image, at) = (base.path().join("image"), base.path().join("mounted"));
+        fs::create_dir(&at).expect("mkdir");
+        mount(&image, &at);
+        Mounted { at, image, _base: base }
     }
 }
 
