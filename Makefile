@@ -193,6 +193,12 @@ check-foreign:
 test-s390x:
 	scripts/check-targets test
 
+## test-powercut: CUTS=100 cuts for each file system and kind of sync, and what they damaged; root
+.PHONY: test-powercut
+test-powercut:
+	$(need) $(TEST_PACKAGES)
+	TMPDIR=$$(scripts/scratch) OCILAYER_CUTS=$(or $(CUTS),100) $(CARGO) test --quiet --test power_cut -- --nocapture
+
 ## header: writes include/ocilayer.h anew from src/capi, and from it the manual pages of its functions
 .PHONY: header
 header:
