@@ -5,13 +5,16 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use common::archive::{archive, dir, file, hardlink, symlink};
 use common::mounted::Mounted;
 use common::needs;
 use common::trap::{Answer, Trapped, trapped};
+use common::tree::{Kind, Tree};
 use ocilayer::{Lowers, Mode, Options, Source, Sync, unpack};
 use tempfile::TempDir;
 
@@ -78,28 +81,17 @@ fn unpacked_below(at: &Path, threads: usize) -> (TempDir, Vec<Call>) {
     (place, calls)
 }
 
-fn below(dir: &Path, found: &mut Vec<PathBuf>) {
-    found.push(dir.to_owned());
-    for entry in fs::read_dir(dir).expect("readdir") {
-        let path = entry.expect("readdir").path();
-        match path.symlink_metadata().expect("lstat").is_dir() {
-            true => below(&path, found),
-            false => found.push(path),
-        }
-    }
-}
-
 /// Files whose data must be on the disk, and directories. One file has two names.
 fn made(root: &Path) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
-    let mut all = Vec::new();
-    below(root, &mut all);
-    let (directories, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|path| path.is_dir());
-    let directories = directories.into_iter().filter(|path| !path.is_symlink()).collect();
-    let with_data = |path: &PathBuf| {
-        path.symlink_metadata().is_ok_and(|stat| stat.is_file() && stat.len() > 0)
-            && !path.ends_with("e/link")
+    let Tree(nodes) = Tree::of(root);
+    let those = |wanted: fn(&Kind) -> bool| {
+        let nodes = nodes.iter().filter(|(path, node)| wanted(&node.kind) && *path != b"e/link");
+        nodes.map(|(path, _)| root.join(OsStr::from_bytes(path))).collect()
     };
-    (others.into_iter().filter(with_data).collect(), directories)
+    (
+        those(|kind| matches!(kind, Kind::File { size, .. } if *size > 0)),
+        those(|kind| matches!(kind, Kind::Directory)),
+    )
 }
 
 /// What a file system has for its metadata.

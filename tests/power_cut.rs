@@ -8,20 +8,17 @@
 mod common;
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::archive::{archive, dir, file, hardlink, symlink};
-use common::mounted::Mounted;
+use common::mounted::{Mounted, SIZE};
 use common::needs;
 use common::tree::Tree;
 use ocilayer::{Options, Source, Sync, unpack};
 use rustix::fs::{ioctl_ficlone, syncfs};
 use tempfile::TempDir;
-
-/// A hole, but for what is in it.
-const SIZE: u64 = 320 << 20;
 
 /// That of the file system which has the images.
 const AROUND: u64 = 2 << 30;
@@ -92,7 +89,7 @@ impl Layers {
     }
 }
 
-fn root(at: &Path, number: usize) -> std::path::PathBuf {
+fn root(at: &Path, number: usize) -> PathBuf {
     let root = at.join(number.to_string());
     fs::create_dir(&root).expect("mkdir");
     root

@@ -103,11 +103,13 @@ impl Job<'_> {
 
     /// Waits for the disk, if that was asked for.
     pub(crate) fn sync(&mut self) -> Result<()> {
-        let root = self.resolver.parent(DirId::ROOT)?;
-        match (self.options.sync, &self.write_out) {
-            (Sync::Filesystem, _) => Ok(syncfs(&root).failing("syncfs")?),
-            (_, Some(write_out)) => Ok(write_out.commit(&root)?),
-            (_, None) => Ok(()),
+        if self.options.sync == Sync::Filesystem {
+            let root = self.resolver.parent(DirId::ROOT)?;
+            syncfs(&root).failing("syncfs")?;
         }
+        if let Some(write_out) = &self.write_out {
+            write_out.commit(&self.resolver.parent(DirId::ROOT)?)?;
+        }
+        Ok(())
     }
 }

@@ -54,16 +54,8 @@ impl Planned {
     }
 
     pub(super) fn fill(&self, fd: OwnedFd) -> Result<()> {
-        self.fill_open(&fd).map_err(|error| JobError::from(error).at(|| self.place.clone()))?;
-        match &self.write_out {
-            Some(write_out) => write_out.add(fd, self.place.clone()),
-            None => Ok(()),
-        }
-    }
-
-    fn fill_open(&self, fd: &OwnedFd) -> Result<(), ApplyError> {
         if let Some(data) = &self.data {
-            write_all(fd, data)?;
+            write_all(&fd, data)?;
         }
         if let Some(owner) = self.owner {
             set_owner(fd.as_fd(), owner)?;
@@ -71,7 +63,11 @@ impl Planned {
         if let Some(mode) = self.mode {
             set_mode(fd.as_fd(), mode)?;
         }
-        futimens(fd, &self.times).failing("futimens")
+        futimens(&fd, &self.times).failing("futimens")?;
+        match &self.write_out {
+            Some(write_out) => write_out.add(fd, self.place.clone()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -218,18 +214,16 @@ fn make_all(
 ) -> Result<()> {
     let mut all = true;
     for file in batch {
-        match retry_on_intr(|| file.create(&file.parent)) {
-            Ok(fd) => file.fill(fd)?,
+        let done = match retry_on_intr(|| file.create(&file.parent)) {
+            Ok(fd) => file.fill(fd),
             Err(Errno::EXIST | Errno::MFILE | Errno::NFILE) => {
                 all = false;
                 returned.lock().unwrap_or_else(PoisonError::into_inner).push(file);
                 continue;
             }
-            Err(errno) => {
-                let error = JobError::from(ApplyError::new("openat", errno));
-                return Err(error.at(|| file.place.clone()));
-            }
-        }
+            Err(errno) => Err(ApplyError::new("openat", errno).into()),
+        };
+        done.map_err(|error| error.at(|| file.place.clone()))?;
         unmade.remove(&file);
     }
     made.store(all, Ordering::Release);

@@ -53,10 +53,10 @@ impl Job<'_> {
 
     fn make_returned(&mut self, file: Planned) -> Result<()> {
         let name = Component::new(&file.name).expect("it was one when the file was planned");
-        let (_, fd, _) = self
-            .replace(file.dir, name, "openat", |at| file.create(at))
-            .map_err(|cause| JobError::from(cause).at(|| file.place.clone()))?;
-        file.fill(fd)?;
+        self.replace(file.dir, name, "openat", |at| file.create(at))
+            .map_err(JobError::from)
+            .and_then(|(_, fd, _)| file.fill(fd))
+            .map_err(|error| error.at(|| file.place.clone()))?;
         self.plan.as_ref().expect("what is returned was planned").unmade.remove(&file);
         Ok(())
     }

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::os::fd::AsFd;
 
-use rustix::fs::{Dir, FileType, Mode as Permissions, fstatfs, mknodat};
+use rustix::fs::{Dir, FileType, Mode as Permissions, mknodat};
 use rustix::io::Errno;
 
 use super::error::{ApplyError, Failing, JobCause};
@@ -14,10 +14,8 @@ use crate::errno;
 use crate::layer::{LayerError, Parents};
 use crate::report::SkipReason;
 use crate::resolve::{Below, Component, DirId, SafeParent, View, is_whiteout, stat_child};
+use crate::sys::filesystem;
 use crate::tar::Entry;
-
-/// linux/magic.h.
-const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
 
 impl Job<'_> {
     pub(super) fn whiteout(
@@ -244,7 +242,7 @@ impl Job<'_> {
     }
 
     fn explain_whiteout(&self, at: &SafeParent, error: ApplyError) -> ApplyError {
-        let on_overlay = || fstatfs(at).is_ok_and(|fs| fs.f_type as u64 == OVERLAYFS_SUPER_MAGIC);
+        let on_overlay = || filesystem::name(at).is_ok_and(|name| name == "overlay");
         match error.errno() {
             errno::Errno::PERM if on_overlay() => error.explained(
                 "an overlay mount holds no whiteouts: use a directory of another file system",

@@ -14,22 +14,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{FsWord, fstat, fstatfs, fsync, major, minor};
+use rustix::fs::{fstat, fsync, major, minor};
 use rustix::io::retry_on_intr;
 
 use super::attributes::set_mode;
 use super::error::{ApplyError, Failing, JobError, Result};
+use crate::sys::filesystem;
 use crate::sys::write_out::{start_write_out, wait_for_write_out};
 use crate::tar::Place;
 
 /// Files that are being written out at one time, each with a descriptor.
 const KEPT: usize = 32;
-
-/// `EXT4_SUPER_MAGIC` of linux/magic.h, which ext2 and ext3 have too.
-const EXT4: FsWord = 0xef53;
-
-/// `XFS_SUPER_MAGIC` of linux/magic.h.
-const XFS: FsWord = 0x5846_5342;
 
 /// Files on their way to the disk.
 pub(super) struct WriteOut {
@@ -104,10 +99,9 @@ impl WriteOut {
 /// on XFS and on ext4 with a journal, where a file's pages count as written only when the extents
 /// and the size that lead to them are in the journal too.
 fn has_one_journal(root: &OwnedFd) -> bool {
-    let Ok(file_system) = fstatfs(root) else { return false };
-    match file_system.f_type {
-        XFS => true,
-        EXT4 => fstat(root).is_ok_and(|stat| ext4_has_journal(stat.st_dev)),
+    match filesystem::name(root).as_deref() {
+        Ok("xfs") => true,
+        Ok("ext4") => fstat(root).is_ok_and(|stat| ext4_has_journal(stat.st_dev)),
         _ => false,
     }
 }

@@ -6,9 +6,10 @@ mod mount;
 mod report;
 mod scratch;
 
+use std::borrow::Cow;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, fstatfs, open};
+use rustix::fs::{Mode, OFlags, open};
 
 use crate::errno::Errno;
 use crate::error::Result;
@@ -72,7 +73,7 @@ fn check_in(path: &Path) -> Result<OverlayCheck> {
     // O_PATH: the right to list the directory is not needed, except for finding stale leftovers.
     let dir = open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| OptionsError::Directory { path: path.into(), errno: Errno::of(errno) })?;
-    let filesystem = fstatfs(&dir).map(|stat| filesystem_name(stat.f_type as u64)).ok();
+    let filesystem = sys::filesystem::name(&dir).map(Cow::into_owned).ok();
 
     let mut check = OverlayCheck::new(path.into(), filesystem);
     // A thread of its own: only there may the working directory, the umask and the mount
@@ -92,33 +93,4 @@ fn check_in(path: &Path) -> Result<OverlayCheck> {
     });
     check.verdict = verdict.unwrap_or_else(|obstacle| Verdict::Unknown { obstacle });
     Ok(check)
-}
-
-/// Names as in /proc/filesystems; the numbers are in linux/magic.h or the file systems' own
-/// headers.
-fn filesystem_name(magic: u64) -> String {
-    // The kernel's type is a signed word, and some numbers have the top bit of 32.
-    let magic = magic & 0xffff_ffff;
-    let name = match magic {
-        0xef53 => "ext4",
-        0x5846_5342 => "xfs",
-        0x9123_683e => "btrfs",
-        0x0102_1994 => "tmpfs",
-        0x794c_7630 => "overlay",
-        0xf2f5_2010 => "f2fs",
-        0xca45_1a4e => "bcachefs",
-        0x2fc1_2fc1 => "zfs",
-        0x6969 => "nfs",
-        0xff53_4d42 => "cifs",
-        0x0102_1997 => "9p",
-        0x6573_5546 => "fuse",
-        0x6a65_6a63 => "virtiofs",
-        0x7371_7368 => "squashfs",
-        0xe0f5_e1e2 => "erofs",
-        0x9fa0 => "proc",
-        0x6265_6572 => "sysfs",
-        0x00c0_ffee => "hostfs",
-        _ => return format!("{magic:#x}"),
-    };
-    name.into()
 }

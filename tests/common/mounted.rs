@@ -8,7 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// Room for xfs, which makes none below 300 MB; a hole, but for what is in it.
-const SIZE: u64 = 320 << 20;
+pub const SIZE: u64 = 320 << 20;
 
 /// A file system of its own, for as long as this lives.
 pub struct Mounted {
