@@ -228,6 +228,9 @@ pub enum OptionsError {
     /// the whole blob.
     #[error("a blob whose digests are expected, or that is scanned, is read to its end")]
     NotRead,
+    /// A restore of directories whose layers were not given.
+    #[error("a restore needs the layers")]
+    RestoreWithoutLayers,
     /// Digests, lowers, an upper directory or [`ReadTo::EndOfArchive`] for an image.
     #[error(
         "expected digests, lower and upper directories and read_to are for one layer, not for an image"

@@ -522,6 +522,9 @@ fn hardlinks_are_compared_with_what_their_inode_was_given() {
     // The target has another content by now, and other attributes; so has the link.
     assert_clean(&[layer("c h=>c c")]);
     assert_clean(&[vec![file("c", "1"), link("h", "c"), file("c", "2").mode(0o600)]]);
+    // Also where the one begins as the other.
+    assert_clean(&[vec![file("c", "1"), link("h", "c"), file("c", "12")]]);
+    assert_clean(&[vec![file("c", ""), link("h", "c"), file("c", "12")]]);
     assert_clean(&[vec![file("c", "1"), link("h", "c"), link("i", "h"), file("h", "3")]]);
     assert_clean(&[vec![file("c", "1"), link("h", "c"), archive::dir("c"), file("c/x", "")]]);
     assert_clean(&[layer("old=1"), vec![link("h", "old"), file("old", "2"), link("i", "h")]]);

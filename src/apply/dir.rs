@@ -12,14 +12,12 @@ use super::attributes::{Owner, set_owner, times_of};
 use super::error::{Failing, JobCause};
 use super::job::{InRoot, Job, Replaced};
 use super::xattr::{self, ACCESS_ACL, DEFAULT_ACL};
-use crate::layer::IMPLIED_OWNER;
+use crate::layer::{IMPLIED_MODE, IMPLIED_OWNER};
 use crate::resolve::{
     Below, Component, Dir, DirId, SafeParent, SeenBelow, open_child, overlay_xattrs,
 };
 use crate::tar::Entry;
 
-/// Directories that nothing describes: not in the layer, not in its parents.
-const IMPLIED_MODE: u32 = 0o755;
 /// The same each time, so that unpacking twice gives the same tree.
 const IMPLIED_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 

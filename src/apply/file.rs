@@ -100,6 +100,6 @@ impl Job<'_> {
     /// A file of this entry is complete: on to the disk with it, if that was asked for.
     pub(super) fn write_out(&mut self, fd: OwnedFd, entry: &Entry) -> Result<(), JobCause> {
         let Some(write_out) = &self.write_out else { return Ok(()) };
-        write_out.add(fd, entry.place()).map_err(|error| self.fails_with(error))
+        write_out.add(fd, entry.place()).map_err(|failed| self.fails_with(failed.into()))
     }
 }

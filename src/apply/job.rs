@@ -17,7 +17,7 @@ use crate::pipeline::{Chunk, PipelineError, Workers};
 use crate::report::{DETAIL_MAX, EntryCounts, SkipReason, Skips};
 use crate::resolve::{AboveRoot, CleanPath, Component, DirId, Resolver, SafeParent, View};
 use crate::resolve::{is, is_whiteout, stat_child};
-use crate::tar::{Entry, Kind};
+use crate::tar::{Entry, Kind, Place};
 
 use super::attributes::Owner;
 use super::awaited::AwaitedLowers;
@@ -58,7 +58,7 @@ pub(crate) struct Job<'j> {
     /// Files that others make; none where there is nobody else.
     pub(super) plan: Option<Plan>,
     /// Files on their way to the disk, if that was asked for.
-    pub(super) write_out: Option<Arc<WriteOut>>,
+    pub(super) write_out: Option<Arc<WriteOut<Place>>>,
     /// An earlier entry's error, which has shown while another one is being applied.
     pub(super) failure: Option<JobError>,
     pub(super) linked_lowers: LinkedLowers,

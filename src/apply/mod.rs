@@ -4,6 +4,7 @@
 mod attributes;
 mod await_lowers;
 mod awaited;
+mod copy;
 mod copy_up;
 mod dir;
 mod error;
@@ -26,7 +27,11 @@ mod write_out;
 mod xattr;
 
 pub(crate) use awaited::{AwaitedLowers, MadeLowers};
+pub(crate) use copy::Copy;
 pub use error::ApplyError;
 pub(crate) use error::{JobCause, JobError};
 pub(crate) use job::{Counts, Job};
 pub(crate) use privileges::Privileges;
+pub(crate) use remove::remove;
+pub(crate) use write_out::{NotWritten, WriteOut};
+pub(crate) use xattr::remove_stale;

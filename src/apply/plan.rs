@@ -39,7 +39,7 @@ pub(super) struct Planned {
     /// Where creation alone does not give the right one.
     pub(super) mode: Option<u32>,
     pub(super) times: Timestamps,
-    pub(super) write_out: Option<Arc<WriteOut>>,
+    pub(super) write_out: Option<Arc<WriteOut<Place>>>,
     pub(super) data: Option<ChunkSlice>,
     pub(super) place: Place,
 }
@@ -65,7 +65,7 @@ impl Planned {
         }
         futimens(&fd, &self.times).failing("futimens")?;
         match &self.write_out {
-            Some(write_out) => write_out.add(fd, self.place.clone()),
+            Some(write_out) => Ok(write_out.add(fd, self.place.clone())?),
             None => Ok(()),
         }
     }

@@ -125,7 +125,7 @@ impl Job<'_> {
     pub(super) fn spare_descriptors(&mut self) -> bool {
         let planned = self.plan.as_ref().is_some_and(|plan| !plan.is_empty());
         let spared = self.finish_planned().and_then(|()| match &self.write_out {
-            Some(write_out) => write_out.wait_for_all(),
+            Some(write_out) => Ok(write_out.wait_for_all()?),
             None => Ok(false),
         });
         match spared {

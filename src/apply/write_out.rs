@@ -15,10 +15,10 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{fstat, fsync, major, minor};
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::attributes::set_mode;
-use super::error::{ApplyError, Failing, JobError, Result};
+use super::error::{ApplyError, Failing, JobError};
 use crate::sys::filesystem;
 use crate::sys::write_out::{start_write_out, wait_for_write_out};
 use crate::tar::Place;
@@ -26,11 +26,26 @@ use crate::tar::Place;
 /// Files that are being written out at one time, each with a descriptor.
 const KEPT: usize = 32;
 
-/// Files on their way to the disk.
-pub(super) struct WriteOut {
+/// Files on their way to the disk, each with what its failure is to be told with.
+pub(crate) struct WriteOut<P> {
     metadata: Metadata,
     /// Oldest first.
-    kept: Mutex<VecDeque<(OwnedFd, Place)>>,
+    kept: Mutex<VecDeque<(OwnedFd, P)>>,
+}
+
+/// A file that did not reach the disk.
+#[derive(Debug)]
+pub(crate) struct NotWritten<P> {
+    pub(crate) file: P,
+    pub(crate) operation: &'static str,
+    pub(crate) errno: Errno,
+}
+
+impl From<NotWritten<Place>> for JobError {
+    fn from(failed: NotWritten<Place>) -> JobError {
+        let NotWritten { file, operation, errno } = failed;
+        JobError::from(ApplyError::new(operation, errno)).at(|| file)
+    }
 }
 
 /// What brings the metadata to the disk.
@@ -42,48 +57,47 @@ enum Metadata {
     Each,
 }
 
-impl WriteOut {
-    pub(super) fn below(root: &OwnedFd) -> WriteOut {
+impl<P> WriteOut<P> {
+    pub(crate) fn below(root: &OwnedFd) -> WriteOut<P> {
         let metadata = if has_one_journal(root) { Metadata::Journal } else { Metadata::Each };
         WriteOut { metadata, kept: Mutex::default() }
     }
 
     /// Whether directories need an fsync(2) of their own.
-    pub(super) fn syncs_directories(&self) -> bool {
+    pub(crate) fn syncs_directories(&self) -> bool {
         self.metadata == Metadata::Each
     }
 
-    /// A file is complete. Waits for an older one if there are many: its failure comes out with
-    /// its own place.
-    pub(super) fn add(&self, fd: OwnedFd, place: Place) -> Result<()> {
+    /// A file is complete. Waits for an older one if there are many, and tells of its failure.
+    pub(crate) fn add(&self, fd: OwnedFd, file: P) -> Result<(), NotWritten<P>> {
         // It may not be supported here; what counts is the wait.
         let _ = start_write_out(fd.as_fd());
         let oldest = {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.push_back((fd, place));
+            kept.push_back((fd, file));
             if kept.len() > KEPT { kept.pop_front() } else { None }
         };
-        oldest.map_or(Ok(()), |(fd, place)| self.wait(&fd, place))
+        oldest.map_or(Ok(()), |(fd, file)| self.wait(&fd, file))
     }
 
     /// Waits for all files. False if there was none.
-    pub(super) fn wait_for_all(&self) -> Result<bool> {
+    pub(crate) fn wait_for_all(&self) -> Result<bool, NotWritten<P>> {
         let kept = mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
         let some = !kept.is_empty();
-        kept.into_iter().try_for_each(|(fd, place)| self.wait(&fd, place))?;
+        kept.into_iter().try_for_each(|(fd, file)| self.wait(&fd, file))?;
         Ok(some)
     }
 
-    fn wait(&self, fd: &OwnedFd, place: Place) -> Result<()> {
-        let waited = match self.metadata {
-            Metadata::Journal => wait_for_write_out(fd.as_fd()).failing("sync_file_range"),
-            Metadata::Each => retry_on_intr(|| fsync(fd)).failing("fsync"),
+    fn wait(&self, fd: &OwnedFd, file: P) -> Result<(), NotWritten<P>> {
+        let (operation, waited) = match self.metadata {
+            Metadata::Journal => ("sync_file_range", wait_for_write_out(fd.as_fd())),
+            Metadata::Each => ("fsync", retry_on_intr(|| fsync(fd))),
         };
-        waited.map_err(|error| JobError::from(error).at(|| place))
+        waited.map_err(|errno| NotWritten { file, operation, errno })
     }
 
     /// When all is made and written out: the metadata.
-    pub(super) fn commit(&self, root: impl AsFd) -> Result<(), ApplyError> {
+    pub(crate) fn commit(&self, root: impl AsFd) -> Result<(), ApplyError> {
         if self.metadata == Metadata::Journal {
             // A change of the root's inode is in the newest transaction, and transactions reach
             // the disk in their order.

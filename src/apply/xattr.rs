@@ -19,7 +19,7 @@ pub(super) fn namespace(name: &[u8]) -> &'static str {
 
 /// Removes every xattr that a layer can have set and whose name is not in `keep`. What a security
 /// module of this machine does not let go of stays: it is the module's.
-pub(super) fn remove_stale(fd: BorrowedFd<'_>, keep: impl Fn(&[u8]) -> bool) -> Result<(), Errno> {
+pub(crate) fn remove_stale(fd: BorrowedFd<'_>, keep: impl Fn(&[u8]) -> bool) -> Result<(), Errno> {
     for name in list(fd)? {
         if may_be_a_layers(&name) && !keep(&name) {
             match remove(fd, &name) {

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::damage::DamageKind;
 use super::expected::{COMPARED, Expected, OnDisk, read_at, regular_file};
 use super::inode::{Content, Hashing, Inode, capability};
+use super::restore::Fix;
 use super::sender::DamageSender;
 use super::stack::{Below, Level, Part, Stack, failed, is_dir, split};
 use crate::apply::Privileges;
@@ -42,11 +43,12 @@ impl<'a, 't> Comparison<'a, 't> {
         Comparison { stack, level, expected, damages, privileges, todo: Vec::new() }
     }
 
-    pub(super) fn run(mut self) -> Result<()> {
+    /// Gives what was expected back.
+    pub(super) fn run(mut self) -> Result<Expected> {
         let lowers = self.stack.roots_below(self.level);
         self.root()?;
-        let covered = self.expected.is_covered(b"");
-        self.todo.push((Vec::new(), if covered { Vec::new() } else { lowers }));
+        // Overlayfs does not look at a mark of the root: its names hide those below, one by one.
+        self.todo.push((Vec::new(), lowers));
         // Not recursive: the tree may be as deep as somebody likes.
         while let Some((dir, lowers)) = self.todo.pop() {
             for (name, stat) in self.stack.names(self.level, &dir)? {
@@ -65,10 +67,15 @@ impl<'a, 't> Comparison<'a, 't> {
         self.damages.note(kind, self.stack.path(self.level), path, detail)
     }
 
+    fn different(&mut self, fix: Fix, path: &[u8], detail: &[u8]) -> Result<()> {
+        let at = self.stack.path(self.level);
+        self.damages.note_to_fix(DamageKind::Differs, fix, at, path, detail)
+    }
+
     fn root(&mut self) -> Result<()> {
         let Some(name) = self.expected.get_mut(b"") else { return Ok(()) };
         name.seen = true;
-        let Some(described) = name.described.take() else { return Ok(()) };
+        let Some(described) = name.described.clone() else { return Ok(()) };
         let root = self.stack.root(self.level);
         let stat = rustix::fs::fstat(root).map_err(|errno| failed("fstat", b"", errno))?;
         self.differs(b"", &stat, &described)
@@ -78,12 +85,21 @@ impl<'a, 't> Comparison<'a, 't> {
         // Below a directory that is opaque it hides nothing; a marker at the root, which overlayfs
         // does not look at, becomes whiteouts of all that is below.
         let harmless = self.expected.is_covered(dir);
-        let expected = self.expected.get_mut(&path).is_some_and(|name| {
-            name.seen = true;
-            name.is_deleted()
-        });
-        match expected || harmless {
-            true => Ok(()),
+        let Some(name) = self.expected.get_mut(&path) else {
+            return match harmless {
+                true => Ok(()),
+                false => self.note(DamageKind::UnexpectedWhiteout, &path, b""),
+            };
+        };
+        name.seen = true;
+        match name.claimed {
+            // It stands in the place of what the layer has.
+            true => {
+                let at = self.stack.path(self.level);
+                let kind = DamageKind::UnexpectedWhiteout;
+                self.damages.note_to_fix(kind, Fix::Anew, at, &path, b"")
+            }
+            false if name.is_deleted() || harmless => Ok(()),
             false => self.note(DamageKind::UnexpectedWhiteout, &path, b""),
         }
     }
@@ -93,11 +109,22 @@ impl<'a, 't> Comparison<'a, 't> {
             return self.note(DamageKind::Unexpected, &path, b"");
         };
         name.seen = true;
-        if name.is_deleted() && !is_dir(stat) {
-            return self.note(DamageKind::MissingWhiteout, &path, b"");
+        if name.is_deleted() {
+            self.note(DamageKind::MissingWhiteout, &path, b"")?;
+            if is_dir(stat) {
+                self.todo.push((path, Vec::new()));
+            }
+            return Ok(());
         }
-        if let Some(described) = name.described.take() {
-            self.differs(&path, stat, &described)?;
+        let claimed = name.claimed;
+        match name.described.clone() {
+            Some(described) => self.differs(&path, stat, &described)?,
+            None if is_dir(stat) => {}
+            // A directory that the layer implies, or that is there for a whiteout.
+            None if claimed || !self.expected.is_covered(split(&path).0) => {
+                self.different(Fix::Anew, &path, b"type")?;
+            }
+            None => self.note(DamageKind::Unexpected, &path, b"")?,
         }
         if !is_dir(stat) {
             return Ok(());
@@ -149,9 +176,18 @@ impl<'a, 't> Comparison<'a, 't> {
     }
 
     /// What the layer has and the directory has not.
-    fn unseen(self) -> Result<()> {
+    fn unseen(self) -> Result<Expected> {
         let Comparison { stack, level, expected, damages, .. } = self;
         let root = stack.path(level).to_owned();
+        if expected.is_covered(b"") {
+            let below = stack.roots_below(level);
+            for name in stack.merged(&below)?.into_keys() {
+                let claimed = expected.get(&name).is_some_and(|name| name.claimed);
+                if !claimed && stack.stat(level, &name)?.is_none() {
+                    damages.note(DamageKind::MissingWhiteout, &root, &name, b"")?;
+                }
+            }
+        }
         for (path, name) in expected.iter().filter(|(_, name)| !name.seen) {
             let parent = split(path).0;
             if name.claimed {
@@ -166,7 +202,7 @@ impl<'a, 't> Comparison<'a, 't> {
                 damages.note(DamageKind::MissingWhiteout, &root, path, b"")?;
             }
         }
-        Ok(())
+        Ok(expected)
     }
 
     /// Tells of each attribute that is another one.
@@ -177,16 +213,17 @@ impl<'a, 't> Comparison<'a, 't> {
             Some(first) if first == id => return Ok(()),
             Some(first) => {
                 want.on_disk.set(Some(first));
-                return self.note(DamageKind::Differs, path, b"no hardlink to its other names");
+                return self.different(Fix::Link, path, b"no hardlink to its other names");
             }
             None => {}
         }
-        if want.lower {
-            return Ok(());
+        if let Some(target) = &want.lower {
+            return self.differs_from_lower(path, stat, target);
         }
         if FileType::from_raw_mode(stat.st_mode) != file_type(want.kind) {
-            return self.note(DamageKind::Differs, path, b"type");
+            return self.different(Fix::Anew, path, b"type");
         }
+        let mut fix = Fix::Attributes;
         let mut differences = Vec::new();
         let mode = stat.st_mode & 0o7777;
         if want.kind != Kind::Symlink && mode != want.mode {
@@ -203,27 +240,82 @@ impl<'a, 't> Comparison<'a, 't> {
             let (own, theirs) = (mtime.seconds, want.mtime.seconds);
             differences.push(format!("mtime {own}, in the layer {theirs}"));
         }
-        match want.kind {
+        let inherent = match want.kind {
             Kind::File if stat.st_size as u64 != want.size => {
-                differences.push(format!("size {}, in the layer {}", stat.st_size, want.size));
+                Some(format!("size {}, in the layer {}", stat.st_size, want.size))
             }
-            Kind::File if !self.has_content(path, want)? => differences.push("content".into()),
-            Kind::Symlink if *self.target(path)? != *want.link => {
-                differences.push("target of the symlink".into());
+            Kind::File if !self.has_content(path, want)? => Some("content".into()),
+            Kind::Symlink if *self.target(self.level, path)? != *want.link => {
+                Some("target of the symlink".into())
             }
             Kind::CharDevice | Kind::BlockDevice
                 if (major(stat.st_rdev), minor(stat.st_rdev)) != want.device =>
             {
-                differences.push("device number".into());
+                Some("device number".into())
             }
-            _ => {}
+            _ => None,
+        };
+        if let Some(difference) = inherent {
+            fix = Fix::Anew;
+            differences.push(difference);
         }
         if matches!(want.kind, Kind::File | Kind::Directory) {
             differences.extend(self.xattrs(path, want)?);
         }
         match differences.is_empty() {
             true => Ok(()),
-            false => self.note(DamageKind::Differs, path, differences.join("; ").as_bytes()),
+            false => self.different(fix, path, differences.join("; ").as_bytes()),
+        }
+    }
+
+    /// The same of what was copied up from a lower layer, if that still has it.
+    fn differs_from_lower(&mut self, path: &[u8], stat: &Stat, target: &[u8]) -> Result<()> {
+        let Below::Other(part, kind) = self.stack.below_root(self.level, target)? else {
+            return Ok(());
+        };
+        let below = joined(&part.path, split(target).1);
+        let Some(want) = self.stack.stat(part.level, &below)? else { return Ok(()) };
+        if FileType::from_raw_mode(stat.st_mode) != kind {
+            return self.different(Fix::Anew, path, b"type");
+        }
+        let mut fix = Fix::Attributes;
+        let mut differences = Vec::new();
+        let attributes = [
+            ("mode", stat.st_mode == want.st_mode),
+            ("owner", (stat.st_uid, stat.st_gid) == (want.st_uid, want.st_gid)),
+            ("mtime", stat.st_mtime == want.st_mtime),
+        ];
+        for (attribute, same) in attributes {
+            if !same {
+                differences.push(format!("{attribute}, in the lower layer another"));
+            }
+        }
+        let same = match kind {
+            FileType::RegularFile if stat.st_size != want.st_size => false,
+            FileType::RegularFile => self.same_content((self.level, path), (part.level, &below))?,
+            FileType::Symlink => {
+                self.target(self.level, path)? == self.target(part.level, &below)?
+            }
+            _ => stat.st_rdev == want.st_rdev,
+        };
+        if !same {
+            fix = Fix::Anew;
+            differences.push("content, in the lower layer another".into());
+        }
+        match differences.is_empty() {
+            true => Ok(()),
+            false => self.different(fix, path, differences.join("; ").as_bytes()),
+        }
+    }
+
+    fn same_content(&mut self, one: (Level, &[u8]), other: (Level, &[u8])) -> Result<bool> {
+        let mut one = Pieces::of(self.stack, one.0, one.1)?;
+        let mut other = Pieces::of(self.stack, other.0, other.1)?;
+        loop {
+            let (own, other) = (one.next()?, other.next()?);
+            if own != other || own.is_empty() {
+                return Ok(own == other);
+            }
         }
     }
 
@@ -233,16 +325,7 @@ impl<'a, 't> Comparison<'a, 't> {
         let content = want.content.borrow().clone();
         match content {
             Content::At(compared) if *compared == *path => Ok(true),
-            Content::At(compared) => {
-                let mut own = Pieces::of(self.stack, self.level, path)?;
-                let mut other = Pieces::of(self.stack, self.level, &compared)?;
-                loop {
-                    let (own, other) = (own.next()?, other.next()?);
-                    if own != other || own.is_empty() {
-                        return Ok(own == other);
-                    }
-                }
-            }
+            Content::At(compared) => self.same_content((self.level, path), (self.level, &compared)),
             Content::NotAt(compared, _) if *compared == *path => Ok(false),
             Content::NotAt(_, None) | Content::Unknown => Ok(true),
             Content::NotAt(_, Some(digest)) => {
@@ -258,9 +341,9 @@ impl<'a, 't> Comparison<'a, 't> {
         }
     }
 
-    fn target(&mut self, path: &[u8]) -> Result<Vec<u8>> {
+    fn target(&mut self, level: Level, path: &[u8]) -> Result<Vec<u8>> {
         let (parent, name) = split(path);
-        let Some(dir) = self.stack.dir(self.level, parent)? else { return Ok(Vec::new()) };
+        let Some(dir) = self.stack.dir(level, parent)? else { return Ok(Vec::new()) };
         let target = readlinkat(&*dir, name, Vec::new());
         Ok(target.map_err(|errno| failed("readlinkat", path, errno))?.into_bytes())
     }

@@ -11,6 +11,7 @@ use rustix::fs::{FileType, Mode as Permissions, OFlags, openat, readlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::inode::{Content, Hashing, Inode};
+use super::spool::{Extent, Spool};
 use super::stack::{Below, Level, Stack, failed, split};
 use crate::error::{Cause, Error, Result};
 use crate::layer::{self, AUFS_LINKS, Action, Names, SkippedNames, joined};
@@ -37,6 +38,8 @@ pub(super) struct Expected {
     link_sources: bool,
     /// Memory that they have taken so far.
     bytes: u64,
+    /// Files that lost the name that their content was compared at, and have others.
+    displaced: Vec<Rc<Inode>>,
 }
 
 #[derive(Default)]
@@ -60,6 +63,10 @@ impl Name {
 impl Expected {
     pub(super) fn is_deleted(&self, path: &[u8]) -> bool {
         self.names.get(path).is_some_and(Name::is_deleted)
+    }
+
+    pub(super) fn get(&self, path: &[u8]) -> Option<&Name> {
+        self.names.get(path)
     }
 
     pub(super) fn get_mut(&mut self, path: &[u8]) -> Option<&mut Name> {
@@ -98,7 +105,7 @@ impl Expected {
         loop {
             let name = self.name(&path[..end]);
             // What was copied up for a hardlink makes way for a directory.
-            let makes_way = |inode: &mut Rc<Inode>| inode.lower && end != path.len();
+            let makes_way = |inode: &mut Rc<Inode>| inode.lower.is_some() && end != path.len();
             name.described.take_if(makes_way);
             if name.claimed && end != path.len() {
                 return;
@@ -141,7 +148,8 @@ impl Expected {
         let was_other = name.described.as_ref().is_some_and(|old| old.kind != Kind::Directory);
         // As after deleting and making it: docs/layer-semantics.md.
         name.opaque = is_dir && (name.opaque || name.whiteout || was_other);
-        name.described = Some(described);
+        let displaced = name.described.replace(described);
+        self.displaced.extend(displaced.filter(is_linked_file));
         if !is_dir {
             self.forget_below(path);
         }
@@ -171,9 +179,15 @@ impl Expected {
             .take_while(|name| name.starts_with(&prefix))
             .collect();
         for name in doomed {
-            self.names.remove(&name);
+            let removed = self.names.remove(&name).and_then(|name| name.described);
+            self.displaced.extend(removed.filter(is_linked_file));
         }
     }
+}
+
+/// Whether it has more names than the one that it was just taken from.
+fn is_linked_file(inode: &Rc<Inode>) -> bool {
+    inode.kind == Kind::File && Rc::strong_count(inode) > 1
 }
 
 /// Reads one layer into its index.
@@ -193,6 +207,8 @@ pub(super) struct Reading<'s, 'a> {
     pub(super) skipped_names: SkippedNames,
     /// The last parent as the archive has it, and where that is.
     pub(super) parent: Option<(Vec<u8>, Vec<u8>)>,
+    /// Where content is kept that the directory does not have, if it is to be restored.
+    pub(super) spool: Option<Spool>,
 }
 
 pub(super) struct Compared {
@@ -205,6 +221,7 @@ pub(super) struct Compared {
     same: u64,
     hashing: Hashing,
     buffer: Vec<u8>,
+    kept: Vec<Extent>,
 }
 
 impl Sink for Reading<'_, '_> {
@@ -218,6 +235,7 @@ impl Sink for Reading<'_, '_> {
         let done = self.meaning(entry, &mut names);
         self.names = names;
         done?;
+        self.keep_displaced()?;
         let got = self.expected.bytes + self.skipped_names.bytes();
         let limit = self.limits.memory;
         match got > limit {
@@ -227,43 +245,46 @@ impl Sink for Reading<'_, '_> {
     }
 
     fn data(&mut self, _: &Entry, at: u64, bytes: &[u8]) -> Result<()> {
-        match &mut self.file {
-            Some(compared) => compared.data(at, bytes),
-            None => Ok(()),
-        }
+        let Some(compared) = &mut self.file else { return Ok(()) };
+        compared.data(at, bytes, self.spool.as_mut())
     }
 
     fn end(&mut self, _: &Entry) -> Result<()> {
         if let Some(compared) = self.file.take() {
-            compared.finish();
+            self.expected.bytes += compared.finish(self.spool.as_mut())?;
         }
         Ok(())
     }
 }
 
 impl Compared {
-    fn data(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+    fn data(&mut self, at: u64, bytes: &[u8], mut spool: Option<&mut Spool>) -> Result<()> {
         if let Some(file) = &self.file {
             self.buffer.resize(bytes.len(), 0);
             let filled = read_at(file, at, &mut self.buffer)
                 .map_err(|errno| failed("pread", &self.path, errno))?;
             if self.buffer[..filled] == *bytes {
                 self.same += bytes.len() as u64;
-                return Ok(());
+                // Where its data lies in the file is not remembered: it is kept from the beginning.
+                return match spool.filter(|_| self.sparse) {
+                    Some(spool) => spool.keep(&mut self.kept, at, bytes),
+                    None => Ok(()),
+                };
             }
             if !self.sparse {
-                self.hash_same()?;
+                self.take_same(spool.as_deref_mut())?;
             }
             self.file = None;
         }
         if !self.sparse {
             self.hashing.update(bytes);
         }
-        Ok(())
+        spool.map_or(Ok(()), |spool| spool.keep(&mut self.kept, at, bytes))
     }
 
-    /// What was the same is in the file: only from where it differs on is the layer's own hashed.
-    fn hash_same(&mut self) -> Result<()> {
+    /// What was the same is in the file: only from where it differs on is the layer's own hashed, and
+    /// kept.
+    fn take_same(&mut self, mut spool: Option<&mut Spool>) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let mut at = 0;
         while at < self.same {
@@ -272,22 +293,47 @@ impl Compared {
             let got = read_at(file, at, &mut self.buffer)
                 .map_err(|errno| failed("pread", &self.path, errno))?;
             if got == 0 {
-                break;
+                // It has become shorter meanwhile.
+                return Err(failed("pread", &self.path, Errno::BUSY));
             }
             self.hashing.update(&self.buffer[..got]);
+            if let Some(spool) = &mut spool {
+                spool.keep(&mut self.kept, at, &self.buffer[..got])?;
+            }
             at += got as u64;
         }
         Ok(())
     }
 
-    fn finish(self) {
-        *self.inode.content.borrow_mut() = match self.file {
-            Some(_) => Content::At(self.path.into()),
-            None => {
-                let digest = (!self.sparse).then(|| self.hashing.finish());
-                Content::NotAt(self.path.into(), digest)
+    /// Memory that it takes to know what was kept.
+    fn finish(mut self, mut spool: Option<&mut Spool>) -> Result<u64> {
+        if let Some(file) = &self.file {
+            let stat =
+                rustix::fs::fstat(file).map_err(|errno| failed("fstat", &self.path, errno))?;
+            // It goes on where the layer's ends, and is that of a later entry perhaps.
+            if stat.st_size as u64 != self.inode.size {
+                if !self.sparse {
+                    self.take_same(spool.as_deref_mut())?;
+                }
+                self.file = None;
             }
-        };
+        }
+        let Compared { path, inode, file, kept, .. } = self;
+        if file.is_some() {
+            *inode.content.borrow_mut() = Content::At(path.into());
+            if let Some(spool) = spool {
+                spool.forget(&kept);
+            }
+            return Ok(0);
+        }
+        let digest = (!self.sparse).then(|| self.hashing.finish());
+        *inode.content.borrow_mut() = Content::NotAt(path.into(), digest);
+        if spool.is_none() {
+            return Ok(0);
+        }
+        let bytes = size_of_val(&kept[..]) as u64;
+        *inode.kept.borrow_mut() = Some(kept.into());
+        Ok(bytes)
     }
 }
 
@@ -337,7 +383,7 @@ impl Reading<'_, '_> {
                 let inode = match self.expected.inode_at(&target) {
                     Some(inode) => inode,
                     // It is in a lower layer, is copied up, and has its name here, too.
-                    None => Inode::of_lower(self.lower_symlink(&target)?),
+                    None => Inode::of_lower(&target, self.lower_symlink(&target)?),
                 };
                 self.expected.claim(&target);
                 self.expected.name(&target).described = Some(inode.clone());
@@ -362,6 +408,32 @@ impl Reading<'_, '_> {
     fn skips(&self, entry: &Entry) -> bool {
         let is_device = matches!(entry.kind, Kind::CharDevice | Kind::BlockDevice);
         is_device && self.devices == Devices::Skip
+    }
+
+    /// What a file's other names lead to is about to have no name that it was compared at: its
+    /// content is kept while it can be read there.
+    fn keep_displaced(&mut self) -> Result<()> {
+        for inode in std::mem::take(&mut self.expected.displaced) {
+            let Some(spool) = &mut self.spool else { continue };
+            let Content::At(path) = &*inode.content.borrow() else { continue };
+            let OnDisk::File(file) = regular_file(self.stack, self.level, path)? else {
+                return Err(failed("openat", path, Errno::BUSY));
+            };
+            let (mut kept, mut at, mut buffer) = (Vec::new(), 0, vec![0; COMPARED]);
+            loop {
+                let got = read_at(&file, at, &mut buffer)
+                    .map_err(|errno| failed("pread", path, errno))?
+                    .min(usize::try_from(inode.size - at).unwrap_or(usize::MAX));
+                if got == 0 {
+                    break;
+                }
+                spool.keep(&mut kept, at, &buffer[..got])?;
+                at += got as u64;
+            }
+            self.expected.bytes += size_of_val(&kept[..]) as u64;
+            *inode.kept.borrow_mut() = Some(kept.into());
+        }
+        Ok(())
     }
 
     /// Counted once: hardlinks to it keep no more.
@@ -468,7 +540,8 @@ impl Reading<'_, '_> {
             OnDisk::Other => None,
         };
         let (sparse, hashing) = (entry.sparse.is_some(), Hashing::default());
-        Ok(Some(Compared { path, inode, sparse, file, same: 0, hashing, buffer: Vec::new() }))
+        let (buffer, kept) = (Vec::new(), Vec::new());
+        Ok(Some(Compared { path, inode, sparse, file, same: 0, hashing, buffer, kept }))
     }
 }
 

@@ -4,8 +4,10 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use rustix::fs::{FileType, Stat, major, minor};
 use sha2::{Digest, Sha256};
 
+use super::spool::Extent;
 use crate::layer::xattrs::{self, ACCESS_ACL, CAPABILITY, DEFAULT_ACL};
 use crate::layer::{self, LayerError};
 use crate::options::Owners;
@@ -14,9 +16,9 @@ use crate::tar::{Entry, Kind, Time};
 /// One inode of the layer.
 pub(super) struct Inode {
     pub(super) kind: Kind,
-    /// What a lower layer has: nothing is known of it but that its names are one, and where it leads if
-    /// it is a symlink.
-    pub(super) lower: bool,
+    /// What a lower layer has at this path: nothing is known of it but that its names are one, and
+    /// where it leads if it is a symlink.
+    pub(super) lower: Option<Box<[u8]>>,
     pub(super) mode: u32,
     /// None: whoever unpacked.
     pub(super) owner: Option<(u32, u32)>,
@@ -28,6 +30,8 @@ pub(super) struct Inode {
     pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Of a file.
     pub(super) content: RefCell<Content>,
+    /// The content, where it was kept for restoring.
+    pub(super) kept: RefCell<Option<Box<[Extent]>>>,
     /// Device and inode of its first name that was looked at.
     pub(super) on_disk: Cell<Option<(u64, u64)>>,
 }
@@ -67,7 +71,7 @@ impl Inode {
         }
         Ok(Rc::new(Inode {
             kind: entry.kind,
-            lower: false,
+            lower: None,
             mode: entry.mode,
             owner,
             mtime: entry.mtime,
@@ -76,6 +80,7 @@ impl Inode {
             device: entry.device,
             xattrs: kept,
             content: RefCell::new(Content::Unknown),
+            kept: RefCell::default(),
             on_disk: Cell::default(),
         }))
     }
@@ -88,21 +93,55 @@ impl Inode {
         pairs.map(|(name, value)| (PAIR + name.len() + value.len()) as u64).sum()
     }
 
-    /// Of a lower layer, copied up for a hardlink to it; with its target if that is a symlink.
-    pub(super) fn of_lower(link: Option<Vec<u8>>) -> Rc<Inode> {
+    /// What a lower layer has at `path`, copied up for a hardlink to it; with its target if that is a
+    /// symlink.
+    pub(super) fn of_lower(path: &[u8], link: Option<Vec<u8>>) -> Rc<Inode> {
         Rc::new(Inode {
             kind: if link.is_some() { Kind::Symlink } else { Kind::File },
-            lower: true,
-            mode: 0,
-            owner: None,
+            lower: Some(path.into()),
+            link: link.unwrap_or_default().into(),
+            ..Inode::directory(0, None)
+        })
+    }
+}
+
+impl Inode {
+    /// A directory that nothing describes.
+    pub(super) fn directory(mode: u32, owner: Option<(u32, u32)>) -> Inode {
+        Inode {
+            kind: Kind::Directory,
+            lower: None,
+            mode,
+            owner,
             mtime: Time::default(),
             size: 0,
-            link: link.unwrap_or_default().into(),
+            link: Box::default(),
             device: (0, 0),
             xattrs: Vec::new(),
             content: RefCell::new(Content::Unknown),
+            kept: RefCell::default(),
             on_disk: Cell::default(),
-        })
+        }
+    }
+
+    /// As something is on disk.
+    pub(super) fn on_disk(stat: &Stat, xattrs: Vec<(Vec<u8>, Vec<u8>)>, link: Vec<u8>) -> Inode {
+        Inode {
+            kind: match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => Kind::Directory,
+                FileType::Symlink => Kind::Symlink,
+                FileType::Fifo => Kind::Fifo,
+                FileType::CharacterDevice => Kind::CharDevice,
+                FileType::BlockDevice => Kind::BlockDevice,
+                _ => Kind::File,
+            },
+            mtime: Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 },
+            size: stat.st_size as u64,
+            link: link.into(),
+            device: (major(stat.st_rdev), minor(stat.st_rdev)),
+            xattrs,
+            ..Inode::directory(stat.st_mode & 0o7777, Some((stat.st_uid, stat.st_gid)))
+        }
     }
 }
 

@@ -4,6 +4,8 @@
 //!
 //! ```text
 //! layer -> expected (an index of its names) -> compare (the directory on disk) -> damage -> repair
+//!               |                                                                      or restore
+//!               +-> spool (content that the directory does not have) ----------------------^
 //! ```
 
 mod compare;
@@ -13,7 +15,9 @@ mod inode;
 mod mounts;
 mod repair;
 mod report;
+mod restore;
 mod sender;
+mod spool;
 mod stack;
 mod suspects;
 
@@ -23,16 +27,18 @@ use std::sync::Arc;
 use std::thread::Scope;
 use std::time::Instant;
 
+use crossbeam_channel::Sender;
+
 use crate::cancel::Cancel;
 use crate::errno::Errno;
-use crate::error::{Cause, Result};
+use crate::error::{Cause, Error, Result};
 use crate::layer::{Names, SkippedNames};
 use crate::limits::Limits;
 use crate::observer::Progress;
 use crate::operation;
 use crate::operation::callbacks::{CallbackSender, Handler};
 use crate::operation::entries;
-use crate::options::{Devices, Mode, Options, Owners, ReadTo};
+use crate::options::{Devices, Expect, Mode, Options, OptionsError, Owners, ReadTo};
 use crate::pipeline::{Counters, Pipeline, Settings};
 use crate::pipeline::{Input, Source};
 use crate::setters::setters;
@@ -42,7 +48,9 @@ pub use damage::{Damage, DamageKind};
 use expected::{Expected, Reading};
 pub use mounts::{OverlayMount, overlay_mounts};
 pub use report::AuditReport;
+use restore::Restore;
 use sender::{DamageSender, Wrong};
+use spool::Spool;
 use stack::{Level, Stack};
 
 /// A layer and the directory that it was unpacked to.
@@ -53,12 +61,21 @@ pub struct AuditLayer<'s> {
     pub source: Source<'s>,
     /// What it was unpacked to.
     pub directory: PathBuf,
+    /// What the blob must be. Without it a restore believes the blob that it is given.
+    pub expect: Expect,
 }
 
 impl<'s> AuditLayer<'s> {
     /// The layer that `source` gives, and its directory.
     pub fn new(source: Source<'s>, directory: impl Into<PathBuf>) -> AuditLayer<'s> {
-        AuditLayer { source, directory: directory.into() }
+        AuditLayer { source, directory: directory.into(), expect: Expect::default() }
+    }
+
+    /// Sets [`expect`](field@AuditLayer::expect).
+    #[must_use]
+    pub fn expect(mut self, expect: Expect) -> AuditLayer<'s> {
+        self.expect = expect;
+        self
     }
 }
 
@@ -72,8 +89,17 @@ pub struct AuditOptions {
     /// Removes the wrong marks after all was looked at, and writes the whiteouts that are missing
     /// below them: what the layer deletes would show again. Nothing else is ever changed.
     pub repair: bool,
-    /// Repairs also what an overlay mount of this machine is using. Its view changes when it is
-    /// mounted anew.
+    /// Writes again, from the layer, what its directory does not have as the layer has it: content,
+    /// attributes, links, whiteouts and marks. Each layer is restored when it was looked at and before
+    /// the one above it is, so that this is compared with what will be there. What the layer has no
+    /// name for is told of and stays. All of it is on disk when this returns, as with
+    /// [`Sync::Files`](crate::Sync::Files).
+    ///
+    /// A file whose content differs is replaced: whoever has it open keeps the old one. Attributes
+    /// change in place. Content that is to be restored takes its size on disk twice for a moment.
+    pub restore: bool,
+    /// Repairs and restores also what an overlay mount of this machine is using. Its view changes when
+    /// it is mounted anew.
     pub repair_live: bool,
     /// The owners that the layers were unpacked with. Ignored ones are not compared.
     pub owners: Owners,
@@ -93,8 +119,8 @@ pub trait AuditObserver {
     ///
     /// # Errors
     ///
-    /// What the callback answers ends the audit, before anything is repaired, and becomes its
-    /// errno.
+    /// What the callback answers ends the audit, before anything is repaired and before anything of
+    /// this layer is restored, and becomes its errno.
     fn damage(&mut self, _damage: &Damage) -> Result<(), Errno> {
         Ok(())
     }
@@ -117,7 +143,7 @@ impl AuditObserver for () {}
 ///
 /// Damage is no error. An [`Error`](crate::Error) says that a layer or directory could not be read, that unpack
 /// would refuse the layer, that a callback failed, or that a repair was refused because a mount uses
-/// a directory.
+/// a directory. What was restored until then stays so, and the next restore goes on from there.
 pub fn audit(
     layers: Vec<AuditLayer<'_>>,
     options: &AuditOptions,
@@ -129,7 +155,7 @@ pub fn audit(
     let mut stack = Stack::open(&paths, options.mode())?;
     refuse_live(&stack, options)?;
     for (level, layer) in layers.into_iter().enumerate() {
-        stack = audit_layer(layer.source, stack, level, options, observer, &mut found)?;
+        stack = audit_layer(layer, stack, level, options, observer, &mut found)?;
         found.report.layers += 1;
     }
     found.finish(&mut stack, options, begin)
@@ -148,6 +174,9 @@ pub fn audit_directories(
     observer: &mut dyn AuditObserver,
 ) -> Result<AuditReport> {
     let begin = Instant::now();
+    if options.restore {
+        return Err(OptionsError::RestoreWithoutLayers.into());
+    }
     let paths: Vec<PathBuf> = directories.iter().rev().cloned().collect();
     let mut found = Found::default();
     let mut stack = Stack::open(&paths, options.mode())?;
@@ -161,7 +190,7 @@ pub fn audit_directories(
 }
 
 fn refuse_live(stack: &Stack, options: &AuditOptions) -> Result<()> {
-    match options.repair && !options.repair_live {
+    match (options.repair || options.restore) && !options.repair_live {
         true => repair::refuse_live(stack),
         false => Ok(()),
     }
@@ -173,6 +202,8 @@ impl AuditOptions {
         userxattr: bool;
         /// Sets [`repair`](field@AuditOptions::repair).
         repair: bool;
+        /// Sets [`restore`](field@AuditOptions::restore).
+        restore: bool;
         /// Sets [`repair_live`](field@AuditOptions::repair_live).
         repair_live: bool;
         /// Sets [`owners`](field@AuditOptions::owners).
@@ -223,7 +254,7 @@ impl Found {
         options: &AuditOptions,
         begin: Instant,
     ) -> Result<AuditReport> {
-        if options.repair {
+        if options.repair && !options.restore {
             self.report.repaired = repair::remove_marks(stack, &self.wrong.marks)?;
             self.report.whiteouts = repair::write_whiteouts(stack, &self.wrong.whiteouts)?;
         }
@@ -234,25 +265,27 @@ impl Found {
 
 /// One layer; gives the stack back.
 fn audit_layer(
-    source: Source<'_>,
+    layer: AuditLayer<'_>,
     stack: Stack,
     level: Level,
     options: &AuditOptions,
     observer: &mut dyn AuditObserver,
     found: &mut Found,
 ) -> Result<Stack> {
-    let reading = options.for_reading();
+    let mut reading = options.for_reading();
+    reading.expect = layer.expect;
     reading.check_scan()?;
     let mut caller = Caller { observer, failed: None };
     let (name, cancel) = ("ocilayer-audit", reading.cancel.as_ref());
     let result = operation::run(
         name,
-        source,
+        layer.source,
         cancel,
         ReadTo::EndOfBlob,
         &mut caller,
         |scope, input, counters, callbacks| {
-            let run = Run { options: &reading, counters, callbacks };
+            let restore = options.restore;
+            let run = Run { options: &reading, restore, counters, callbacks };
             run.layer(scope, input, stack, level, found)
         },
     );
@@ -269,8 +302,22 @@ struct Caller<'o> {
     failed: Option<Errno>,
 }
 
-impl Handler<Damage> for Caller<'_> {
-    fn call(&mut self, damage: Damage) -> ControlFlow<()> {
+/// What the thread that reads has for the one that called.
+enum Told {
+    Damage(Damage),
+    /// Nothing more for now: the answer says that all was heard.
+    All(Sender<()>),
+}
+
+impl Handler<Told> for Caller<'_> {
+    fn call(&mut self, told: Told) -> ControlFlow<()> {
+        let damage = match told {
+            Told::Damage(damage) => damage,
+            Told::All(heard) => {
+                let _ = heard.send(());
+                return ControlFlow::Continue(());
+            }
+        };
         match self.observer.damage(&damage) {
             Ok(()) => ControlFlow::Continue(()),
             Err(errno) => {
@@ -286,8 +333,9 @@ impl Handler<Damage> for Caller<'_> {
 /// One layer, on the thread that reads the archive.
 struct Run<'r> {
     options: &'r Options,
+    restore: bool,
     counters: Arc<Counters>,
-    callbacks: CallbackSender<Damage>,
+    callbacks: CallbackSender<Told>,
 }
 
 impl<'r> Run<'r> {
@@ -301,6 +349,7 @@ impl<'r> Run<'r> {
     ) -> Result<Stack> {
         let settings = Settings::new(self.options, operation::threads(self.options.threads));
         let pipeline = Pipeline::start(scope, input, &settings, self.counters.clone())?;
+        let spool = self.restore.then(|| Spool::below(stack.root(level))).transpose()?;
         let mut reading = Reading {
             pipeline,
             stack: &mut stack,
@@ -314,22 +363,42 @@ impl<'r> Run<'r> {
             devices: self.options.devices,
             skipped_names: SkippedNames::default(),
             parent: None,
+            spool,
         };
         // Without an end marker it is taken as it is: of a cut one the rest shows as damage.
         let read = entries::read(&self.options.limits, ReadTo::EndOfBlob, &mut reading);
-        let Reading { pipeline, mut expected, .. } = reading;
+        let Reading { pipeline, mut expected, spool, .. } = reading;
         expected.finish();
         match read {
-            Ok(_) => pipeline.finish().map(drop)?,
+            Ok(_) => pipeline.finish().map_err(Error::from)?.compare(&self.options.expect)?,
             Err(error) => {
                 pipeline.abandon();
                 return Err(error);
             }
         }
-        let mut tell = |damage| self.callbacks.call(damage);
+        let mut tell = |damage| self.callbacks.call(Told::Damage(damage));
+        found.wrong.fixes = self.restore.then(Vec::new);
         let mut damages =
             DamageSender { tell: &mut tell, found: &mut found.report, wrong: &mut found.wrong };
-        Comparison::new(&mut stack, level, expected, &mut damages).run()?;
+        let expected = Comparison::new(&mut stack, level, expected, &mut damages).run()?;
+        let fixes = found.wrong.fixes.take().unwrap_or_default();
+        if let Some(spool) = spool.filter(|_| !fixes.is_empty()) {
+            self.all_heard()?;
+            let restore = Restore {
+                stack: &mut stack,
+                level,
+                expected: &expected,
+                spool: &spool,
+                owners: &self.options.owners,
+                cancel: self.options.cancel.as_ref(),
+            };
+            found.report.restored += restore.run(fixes)?;
+        }
         Ok(stack)
+    }
+
+    /// Waits until the caller has heard of everything, and did not object.
+    fn all_heard(&self) -> Result<(), Cause> {
+        self.callbacks.ask(Told::All)
     }
 }

@@ -20,6 +20,8 @@ pub struct AuditReport {
     pub repaired: u64,
     /// Whiteouts that were written where such a mark had hidden what the layer deletes.
     pub whiteouts: u64,
+    /// Names that a restore made anew or mended.
+    pub restored: u64,
     /// From the call to the return.
     #[serde(serialize_with = "crate::report::seconds")]
     pub seconds: Duration,

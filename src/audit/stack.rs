@@ -16,7 +16,9 @@ use crate::errno;
 use crate::error::Result;
 use crate::layer::joined;
 use crate::options::{Mode, OptionsError};
-use crate::resolve::{Component, Found, Lower, LowerLayers, Opener, Place, ResolveError};
+use crate::resolve::{
+    Component, Found, Lower, LowerLayers, Opener, Place, ResolveError, SafeParent,
+};
 use crate::resolve::{is, is_whiteout, is_xwhiteout, look_in_lowers, open_child, overlay_xattrs};
 use crate::sys::xattr;
 
@@ -133,6 +135,20 @@ impl Stack {
         let fd = Arc::new(self.opener.open(self.levels[level].root.as_fd(), path)?);
         self.last = Some((level, path.to_vec(), fd.clone()));
         Ok(fd)
+    }
+
+    /// The same, for names to be made in it.
+    pub(super) fn parent(&mut self, level: Level, path: &[u8]) -> Result<Option<SafeParent>> {
+        match self.opener.open_parent(self.levels[level].root.as_fd(), path) {
+            Ok(parent) => Ok(Some(parent)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(errno) => Err(failed("openat", path, errno)),
+        }
+    }
+
+    /// Directories may have been removed.
+    pub(super) fn forget_opened(&mut self) {
+        self.last = None;
     }
 
     /// What a layer has of this name itself; not for the root.

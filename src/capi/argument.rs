@@ -34,6 +34,8 @@ pub(super) enum ArgumentError {
     RangesWithoutMap,
     #[error("{field}: {error}")]
     Digest { field: &'static str, error: ParseDigestError },
+    #[error("expected digests are those of one layer's blob, and of no other audit")]
+    ExpectedOfMany,
     #[error("the source was used already: each serves one call")]
     SourceUsed,
     #[error("a source with a read function serves a layer by itself; a pipe does for an image")]

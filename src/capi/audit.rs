@@ -17,7 +17,7 @@ use crate::audit::{
     audit_directories,
 };
 use crate::errno::Errno;
-use crate::options::Mode;
+use crate::options::{Expect, Mode};
 
 /// Values of ocilayer_damage.kind: how a directory is not what its layer makes it. More may come.
 #[repr(C)]
@@ -65,22 +65,35 @@ fn number(kind: DamageKind) -> u32 {
     ocilayer_damage_kind::from(kind) as u32
 }
 
-/// What an audit does about the opaque marks that it finds wrong. No file is ever removed or changed.
+/// What an audit does about what it finds.
 #[repr(C)]
 pub enum ocilayer_repair {
     /// Nothing: the findings are what a repair would act on.
     OCILAYER_REPAIR_NONE = 0,
-    /// Removes them after all was looked at, and writes the whiteouts that are missing below them,
-    /// since what the layer deletes would show again; -EBUSY, with nothing removed, if an overlay mount of
-    /// this machine uses one of the directories.
+    /// Removes opaque marks that are wrong after all was looked at, and writes the whiteouts that are
+    /// missing below them, since what the layer deletes would show again; -EBUSY, with nothing removed, if
+    /// an overlay mount of this machine uses one of the directories. No file is removed or changed.
     OCILAYER_REPAIR_MARKS = 1,
     /// Removes them also below live mounts, which show it when they are mounted anew.
     OCILAYER_REPAIR_LIVE = 2,
+    /// Writes again, from the layer, all that its directory does not have as the layer has it: content,
+    /// attributes, links, whiteouts and marks. Each layer is restored when it was looked at and before the
+    /// one above it is. What the layer has no name for is told of and stays. All of it is on disk on
+    /// return, as with OCILAYER_SYNC_FILES. -EBUSY as above, and -EINVAL from
+    /// ocilayer_audit_directories.
+    ///
+    /// A file whose content differs is replaced: whoever has it open keeps the old one. Attributes change
+    /// in place. Content that is to be restored takes its size on disk twice for a moment.
+    OCILAYER_REPAIR_RESTORE = 3,
+    /// The same also below live mounts.
+    OCILAYER_REPAIR_RESTORE_LIVE = 4,
 }
 
 const NONE: u32 = ocilayer_repair::OCILAYER_REPAIR_NONE as u32;
 const MARKS: u32 = ocilayer_repair::OCILAYER_REPAIR_MARKS as u32;
 const LIVE: u32 = ocilayer_repair::OCILAYER_REPAIR_LIVE as u32;
+const RESTORE: u32 = ocilayer_repair::OCILAYER_REPAIR_RESTORE as u32;
+const RESTORE_LIVE: u32 = ocilayer_repair::OCILAYER_REPAIR_RESTORE_LIVE as u32;
 
 /// A layer and the directory that it was unpacked to.
 #[repr(C)]
@@ -114,8 +127,8 @@ pub struct ocilayer_damage {
 
 /// Called for each finding, layer by layer from the bottom.
 ///
-/// Returns 0 to go on, or a negative errno, which ends the audit before anything is repaired and
-/// becomes its result. Anything else is -EINVAL.
+/// Returns 0 to go on, or a negative errno, which ends the audit before anything is repaired and before
+/// anything of this layer is restored, and becomes its result. Anything else is -EINVAL.
 ///
 /// @damage and all it points to are borrowed until return. It runs only on the thread that called.
 /// It must return: no longjmp, no C++ exception.
@@ -173,16 +186,19 @@ impl AuditObserver for Watcher {
 unsafe fn asked(
     options: *const ocilayer_options,
     repair: u32,
-) -> Result<AuditOptions, ArgumentError> {
+) -> Result<(AuditOptions, Expect), ArgumentError> {
     // SAFETY: the caller's promise.
     let options = unsafe { ocilayer_options::read(options)?.parse()? };
-    let (repair, repair_live) = match repair {
-        NONE => (false, false),
-        MARKS => (true, false),
-        LIVE => (true, true),
+    let (repair, restore, repair_live) = match repair {
+        NONE => (false, false, false),
+        MARKS => (true, false, false),
+        LIVE => (true, false, true),
+        RESTORE => (false, true, false),
+        RESTORE_LIVE => (false, true, true),
         value => return Err(ArgumentError::Unknown { field: "repair", value }),
     };
-    Ok(AuditOptions {
+    let audit = AuditOptions {
+        restore,
         userxattr: options.mode == Mode::OverlayUserxattr,
         repair,
         repair_live,
@@ -191,21 +207,22 @@ unsafe fn asked(
         threads: options.threads,
         limits: options.limits,
         cancel: options.cancel,
-    })
+    };
+    Ok((audit, options.expect))
 }
 
 /// Compare unpacked layers, bottom first, with the layers themselves: directories that are opaque
 /// and should not be, with all that they hide; those that should be and are not; whiteouts missing
 /// or too many; entries missing, too many, or other ones. A mark that hides nothing is not told of.
 ///
-/// Of @options (NULL for the defaults) mode, owners with their ranges, devices, threads, cancel and the
-/// limits count: they are those of the unpack, and the directories are compared with what that would
+/// Of @options (NULL for the defaults) mode, owners with their ranges, devices, threads, cancel, the
+/// limits and, for a single layer, the expected digests count: they are those of the unpack, and the directories are compared with what that would
 /// have left. With
 /// OCILAYER_MODE_OVERLAY_USERXATTR the marks are `user.overlay.*`, else `trusted.overlay.*`.
 /// @repair is one of OCILAYER_REPAIR_*.
 ///
 /// Returns 0, or a negative errno with *error set. Damage is no error. -EINVAL and -E2BIG for
-/// arguments, -ECANCELED when cancelled, -EBUSY when a repair is refused because of a mount,
+/// arguments, -EBADMSG for another blob than the expected one, -ECANCELED when cancelled, -EBUSY when a repair is refused because of a mount,
 /// -ENOTRECOVERABLE for a defect in this library, what a callback returned, what unpack_layer
 /// answers to a layer that it refuses, and what reading a source or a directory answered.
 ///
@@ -231,10 +248,13 @@ pub unsafe extern "C" fn ocilayer_audit(
 ) -> c_int {
     let work = || {
         // SAFETY: all pointers are NULL or what the header asks for, until this returns.
-        let (out, options, layers) = unsafe {
+        let (out, (options, expect), layers) = unsafe {
             let out = Out::optional(report);
             (out, asked(options, repair)?, array(layers, layers_count, "layers")?)
         };
+        if layers.len() > 1 && expect != Expect::default() {
+            return Err(ArgumentError::ExpectedOfMany.into());
+        }
         // All are looked at before the first is used up: a caller may mend one and try again.
         let mut directories = Vec::with_capacity(layers.len());
         for layer in layers {
@@ -248,7 +268,7 @@ pub unsafe extern "C" fn ocilayer_audit(
         for (layer, directory) in layers.iter().zip(directories) {
             // SAFETY: the header asks for memory and userdata to stay until this returns.
             let source = unsafe { exclusive(layer.source, "layers[].source")?.take()? };
-            given.push(AuditLayer { source, directory: directory.to_owned() });
+            given.push(AuditLayer::new(source, directory).expect(expect.clone()));
         }
         let done = audit(given, &options, &mut Watcher { callback, userdata })?;
         if let Some(out) = out {
@@ -280,7 +300,10 @@ pub unsafe extern "C" fn ocilayer_audit_directories(
         // SAFETY: all pointers are NULL or what the header asks for, until this returns.
         let (out, options, paths) = unsafe {
             let out = Out::optional(report);
-            let options = asked(options, repair)?;
+            let (options, expect) = asked(options, repair)?;
+            if expect != Expect::default() {
+                return Err(ArgumentError::ExpectedOfMany.into());
+            }
             (out, options, paths(directories, directories_count, "directories")?)
         };
         let done = audit_directories(&paths, &options, &mut Watcher { callback, userdata })?;
@@ -348,6 +371,15 @@ pub unsafe extern "C" fn ocilayer_audit_report_whiteouts(
 ) -> u64 {
     // SAFETY: NULL or not freed, as the header asks.
     unsafe { read(report, 0, |own| own.report.whiteouts) }
+}
+
+/// Names that a restore made anew or mended.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ocilayer_audit_report_restored(
+    report: *const ocilayer_audit_report,
+) -> u64 {
+    // SAFETY: NULL or not freed, as the header asks.
+    unsafe { read(report, 0, |own| own.report.restored) }
 }
 
 /// The report as one JSON object; NULL for NULL.

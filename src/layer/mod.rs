@@ -32,6 +32,9 @@ pub(crate) const AUFS_LINKS: &[u8] = b".wh..wh.plnk";
 /// Who owns directories that no entry describes.
 pub(crate) const IMPLIED_OWNER: (u32, u32) = (0, 0);
 
+/// And their mode.
+pub(crate) const IMPLIED_MODE: u32 = 0o755;
+
 /// What an entry asks for. Paths are clean: relative to the root, without `.` and `..`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action<'p> {

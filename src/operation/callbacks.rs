@@ -2,6 +2,7 @@
 //! The thread that called unpack or scan, while others work: it serves the callbacks, all of them, so
 //! that a caller never hears from a thread that it does not know.
 
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,12 +31,15 @@ pub(crate) enum Call {
 /// A worker's way to the caller's callbacks. Dropping it ends the server.
 pub(crate) struct CallbackSender<C> {
     calls: Sender<C>,
+    /// Disconnected once the server has ended.
+    served: Receiver<Infallible>,
     entries: Arc<Mutex<EntryCounts>>,
 }
 
 /// What the calling thread needs to serve.
 pub(crate) struct CallbackServer<C> {
     calls: Receiver<C>,
+    _serves: Sender<Infallible>,
     entries: Arc<Mutex<EntryCounts>>,
     counters: Arc<Counters>,
     blob_size: Option<u64>,
@@ -54,15 +58,27 @@ pub(crate) fn channel<C>(
     blob_size: Option<u64>,
 ) -> (CallbackSender<C>, CallbackServer<C>) {
     let (send, calls) = bounded(CALLS);
+    let (serves, served) = bounded(0);
     let entries = Arc::new(Mutex::new(EntryCounts::default()));
-    let sender = CallbackSender { calls: send, entries: entries.clone() };
-    (sender, CallbackServer { calls, entries, counters, blob_size })
+    let sender = CallbackSender { calls: send, served, entries: entries.clone() };
+    (sender, CallbackServer { calls, _serves: serves, entries, counters, blob_size })
 }
 
 impl<C> CallbackSender<C> {
     /// Fails once the server has ended.
     pub(crate) fn call(&self, call: C) -> Result<(), Cause> {
         self.calls.send(call).map_err(|_| Cause::Cancelled)
+    }
+
+    /// Makes a call that is answered. Fails as well when the server ends with the call still waiting:
+    /// then the channel keeps it, and the other end of its answer.
+    pub(crate) fn ask<T>(&self, call: impl FnOnce(Sender<T>) -> C) -> Result<T, Cause> {
+        let (reply, answer) = bounded(1);
+        self.call(call(reply))?;
+        select! {
+            recv(answer) -> answer => answer.map_err(|_| Cause::Cancelled),
+            recv(self.served) -> _ => answer.try_recv().map_err(|_| Cause::Cancelled),
+        }
     }
 
     /// Whether nobody serves any more. The server has the other half of what they share.
@@ -79,10 +95,9 @@ impl<C> CallbackSender<C> {
 impl CallbackSender<Call> {
     /// Asks the caller's filter.
     pub(crate) fn wants(&self, entry: &Entry) -> Result<bool, Cause> {
-        let (reply, answer) = bounded(1);
         // The server is gone only when a callback panicked: that is on its way to the caller.
-        self.call(Call::Filter(Box::new(entry.clone()), reply))?;
-        answer.recv().map_err(|_| Cause::Cancelled)?.map_err(Cause::Filter)
+        let answer = self.ask(|reply| Call::Filter(Box::new(entry.clone()), reply))?;
+        answer.map_err(Cause::Filter)
     }
 
     pub(crate) fn warn(&self, warning: Warning) {
@@ -143,6 +158,39 @@ impl<C> CallbackServer<C> {
             blob_size: self.blob_size,
             layer_bytes: self.counters.layer_bytes.load(Relaxed),
             entries: *self.entries.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// Ends at the first call, while others are waiting.
+    struct Ends;
+
+    impl Handler<Sender<()>> for Ends {
+        fn call(&mut self, _: Sender<()>) -> ControlFlow<()> {
+            ControlFlow::Break(())
+        }
+
+        fn progress(&mut self, _: &Progress) {}
+    }
+
+    #[test]
+    fn nobody_waits_for_an_answer_of_a_server_that_has_ended() {
+        for _ in 0..100 {
+            let (sender, server) = channel(Arc::default(), None);
+            thread::scope(|scope| {
+                let asking = scope.spawn(move || {
+                    let (first, _) = bounded(1);
+                    sender.call(first).and_then(|()| sender.ask(|reply| reply))
+                });
+                server.serve(&mut Ends, None);
+                assert!(matches!(asking.join().expect("no panic"), Err(Cause::Cancelled)));
+            });
         }
     }
 }

@@ -2,9 +2,12 @@
 //! Opening a directory below another one without ever following a symlink.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, Stat, chmod, fstat, openat, openat2};
 use rustix::io::{Errno, retry_on_intr};
+
+use super::safe_parent::SafeParent;
 
 /// Readable, so that attributes can be set, entries listed and changes synced through it.
 const DIRECTORY: OFlags =
@@ -43,6 +46,15 @@ impl Opener {
         }
         let at = held.as_ref().map_or(base, |fd| fd.as_fd());
         self.open_piece(at, rest)
+    }
+
+    /// The same, for names to be made in.
+    pub(crate) fn open_parent(
+        &mut self,
+        base: BorrowedFd<'_>,
+        path: &[u8],
+    ) -> Result<SafeParent, Errno> {
+        self.open(base, path).map(|fd| SafeParent::new(Arc::new(fd)))
     }
 
     fn open_piece(&mut self, base: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {

@@ -16,28 +16,11 @@ use super::inode::{has_xattr, is, is_marked, is_whiteout, overlay_xattrs, stat_c
 use super::lowers::{Found, Lower, LowerLayers, Place, look_in_lowers};
 use super::open::{Opener, open_child, open_locked, unlock};
 use super::path::Component;
+use super::safe_parent::SafeParent;
 use super::tree::{Below, Dir, DirId, Merged, Tree};
 use super::walk::{Seen, View};
 use crate::errno;
 use crate::options::{Lowers, Mode, Options, OptionsError};
-
-/// A directory below the root, held open. Only this module makes one, so whoever has one knows
-/// that it was reached without leaving the root.
-#[derive(Debug, Clone)]
-pub(crate) struct SafeParent(Arc<OwnedFd>);
-
-#[cfg(test)]
-impl SafeParent {
-    pub(crate) fn for_tests(fd: OwnedFd) -> SafeParent {
-        SafeParent(Arc::new(fd))
-    }
-}
-
-impl AsFd for SafeParent {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
 
 /// What a name is in the lower layers alone.
 #[derive(Debug)]
@@ -126,7 +109,7 @@ impl Resolver {
 
     /// The directory in the root. It must exist there.
     pub(crate) fn parent(&mut self, dir: DirId) -> Result<SafeParent, ResolveError> {
-        self.fd(dir, 0).map(SafeParent)
+        self.fd(dir, 0).map(SafeParent::new)
     }
 
     /// The directory in one of the layers.
