@@ -59,8 +59,10 @@ mod unpack;
 mod version;
 
 pub use apply::ApplyError;
-pub use audit::{AuditLayer, AuditObserver, AuditOptions, AuditReport, Damage, DamageKind};
-pub use audit::{OverlayMount, audit, audit_directories, overlay_mounts};
+pub use audit::{
+    AuditLayer, AuditObserver, AuditOptions, AuditReport, Compare, Damage, DamageKind,
+};
+pub use audit::{OverlayMount, audit, audit_directories, overlay_mounts, verify};
 pub use cancel::Cancel;
 pub use check::{CopyUp, MountKind, Obstacle, OpaqueXattr, Outcome, OverlayCheck, Trial};
 pub use check::{Verdict, check_overlay_opaque_propagation};

@@ -231,6 +231,12 @@ pub enum OptionsError {
     /// A restore of directories whose layers were not given.
     #[error("a restore needs the layers")]
     RestoreWithoutLayers,
+    /// A repair or restore by a verification.
+    #[error("a verification changes nothing")]
+    VerifyChanges,
+    /// No descriptor for a cancel token of one's own.
+    #[error("no descriptor for a cancel token: {0}")]
+    Token(Errno),
     /// Digests, lowers, an upper directory or [`ReadTo::EndOfArchive`] for an image.
     #[error(
         "expected digests, lower and upper directories and read_to are for one layer, not for an image"

@@ -22,7 +22,8 @@ const VERSION: &str = {
 const EXIT_STATUS: &str = "\
 Exit status:
   0  done; for `check`: not affected
-  1  failed; for `check`: affected; for `scan`: unpack would refuse something; for `audit`: damage
+  1  failed; for `check`: affected; for `scan`: unpack would refuse something; for `audit` and
+     `verify`: damage
   2  the command line makes no sense
   3  for `check`: this machine could not tell; for `audit`: suspects only
 
@@ -82,6 +83,7 @@ pub enum Command {
     Check(Check),
     Scan(Box<Scan>),
     Audit(Box<Audit>),
+    Verify(Box<Verify>),
     Images(Images),
 }
 
@@ -259,13 +261,16 @@ const AUDIT_NOTES: &str = "\
 With --layer the answer is exact: each directory is compared with the layer that it was unpacked
 from, and what a wrong mark hides is listed by name. Without the layers only suspicion can come: a
 mark that repeats one of a lower layer may be the kernel's doing, or an image's. --repair removes
-wrong marks after all was listed, never a file, and asks for --live where a mount is using a directory.
+wrong marks after all was listed, never a file. --restore writes again, from the layers, whatever their
+directories do not have as the layers have it; what a layer has no name for stays. Both ask for --live
+where a mount is using a directory.
 
-Exit status: 0 clean, 1 damage found or failed, 2 usage, 3 suspects only. The same with --repair;
-a second run then finds nothing.
+Exit status: 0 clean, 1 damage found or failed, 2 usage, 3 suspects only. The same with --repair and
+--restore; a second run then finds nothing.
 
 Examples:
   ocilayer audit --layer base.tar.gz=layers/1 --layer app.tar.zst=layers/2
+  ocilayer audit --restore --image alpine.tar --store /var/lib/layers
   ocilayer audit --repair --layer base.tar.gz=layers/1 --layer app.tar.zst=layers/2
   ocilayer audit layers/2:layers/1
   ocilayer audit --mounts --json";
@@ -274,6 +279,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = AUDIT_NOTES)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
+#[command(group = clap::ArgGroup::new("changes"))]
 pub struct Audit {
     /// The layers' directories, topmost first as in overlay's lowerdir: looks for suspects only.
     #[arg(value_name = "DIR[:DIR…]", group = "what")]
@@ -296,11 +302,15 @@ pub struct Audit {
     pub mounts: bool,
 
     /// Removes the marks that were listed as wrong, or as suspect.
-    #[arg(long)]
+    #[arg(long, group = "changes")]
     pub repair: bool,
 
-    /// Repairs also what a mount is using. The mount shows it when it is made anew.
-    #[arg(long, requires = "repair")]
+    /// Writes again, from the layers, what differs and what is missing.
+    #[arg(long, group = "changes", conflicts_with_all = ["directories", "mounts"])]
+    pub restore: bool,
+
+    /// Changes also what a mount is using. The mount shows it when it is made anew.
+    #[arg(long, requires = "changes")]
     pub live: bool,
 
     /// The marks are user.overlay.*, as for mounts with the option userxattr.
@@ -313,6 +323,61 @@ pub struct Audit {
 
     #[command(flatten)]
     pub ownership: Ownership,
+
+    /// Prints a line of JSON for each finding, and one with the report.
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+const VERIFY_NOTES: &str = "\
+As many layers at a time as there are threads; a layer that several images share is looked at once. Without
+--content the size of a file is enough, unless it has holes: that finds what a power cut leaves behind, and
+not bytes that somebody changed. `ocilayer audit --restore` mends what was found.
+
+Exit status: 0 clean, 1 damage found or failed, 2 usage.
+
+Examples:
+  ocilayer verify --image alpine.tar --image debian.tar --store /var/lib/layers
+  ocilayer verify --content --layer base.tar.gz=layers/1 --layer app.tar.zst=layers/2";
+
+/// Finds files of unpacked layers that were cut, zeroed or lost.
+#[derive(Debug, Args)]
+#[command(after_long_help = VERIFY_NOTES)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub struct Verify {
+    /// A layer and the directory that it was unpacked to. Once for each layer, bottom first.
+    #[arg(long = "layer", value_name = "BLOB=DIR", group = "what")]
+    pub layers: Vec<OsString>,
+
+    /// All layers of an image, which --store has: PATH, PATH:NAME or PATH@DIGEST. May be repeated.
+    #[arg(long = "image", value_name = "IMAGE", group = "what", requires = "store")]
+    pub images: Vec<OsString>,
+
+    /// The store that `unpack --layers` has filled.
+    #[arg(long, value_name = "STORE", requires = "images")]
+    pub store: Option<PathBuf>,
+
+    /// Compares the content of every file.
+    #[arg(long)]
+    pub content: bool,
+
+    /// The marks are user.overlay.*, as for mounts with the option userxattr.
+    #[arg(long)]
+    pub userxattr: bool,
+
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = values::threads)]
+    #[arg(help = format!("Worker threads, at most {MAX_THREADS}; 0 chooses by the number of CPUs"))]
+    pub threads: usize,
+
+    #[command(flatten)]
+    pub ownership: Ownership,
+
+    /// Shows no progress.
+    #[arg(long, short)]
+    pub quiet: bool,
 
     /// Prints a line of JSON for each finding, and one with the report.
     #[arg(long)]

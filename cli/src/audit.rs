@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ocilayer audit`.
 
-use std::ffi::OsStr;
-use std::io::{self, BufWriter, Write, stdout};
+use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use indicatif::HumanCount;
-use ocilayer::image::{self, ChainLayer, ImageError, LayerStore};
-use ocilayer::{
-    AuditLayer, AuditObserver, AuditOptions, AuditReport, Damage, DamageKind, Errno, Error, Source,
-    audit, audit_directories, overlay_mounts,
-};
-use serde_json::json;
-
 use crate::args;
-use crate::summary::quoted;
+use crate::findings::Printer;
 use crate::unpack::{self, Refusal};
 use crate::{Exit, complain, output_failed, signals, values};
+use ocilayer::image::{self, ChainLayer, ImageError, LayerStore};
+use ocilayer::{
+    AuditLayer, AuditObserver, AuditOptions, AuditReport, Damage, DamageKind, Errno, Error, Expect,
+    Source, audit, audit_directories, overlay_mounts,
+};
 
 pub fn run(arguments: &args::Audit) -> Exit {
     let cancel = match signals::cancel_on_interrupt() {
@@ -42,10 +39,11 @@ pub fn run(arguments: &args::Audit) -> Exit {
         .limits(limits)
         .userxattr(arguments.userxattr)
         .repair(arguments.repair)
+        .restore(arguments.restore)
         .repair_live(arguments.live)
         .threads(arguments.threads)
         .cancel(cancel);
-    let printer = Printer { out: BufWriter::new(stdout().lock()), json: arguments.json };
+    let printer = Printer::new(arguments.json);
     let mut audits = Audits { options, printer, damaged: false, suspected: false, failed: false };
     let done = match arguments {
         args::Audit { mounts: true, .. } => audits.mounts(),
@@ -57,7 +55,7 @@ pub fn run(arguments: &args::Audit) -> Exit {
             }
         },
         args::Audit { image: Some(image), store: Some(store), .. } => {
-            match layers_of(image, store) {
+            match layers_of(image, store, arguments.restore) {
                 Ok(layers) => audits.layers(layers),
                 Err(reason) => {
                     complain(format_args!("{}: {reason}", image.display()));
@@ -65,19 +63,12 @@ pub fn run(arguments: &args::Audit) -> Exit {
                 }
             }
         }
-        _ => match arguments.layers.iter().map(|pair| split(pair)).collect::<Option<Vec<_>>>() {
-            Some(pairs) => {
-                let layer =
-                    |(blob, at): (PathBuf, PathBuf)| AuditLayer::new(Source::path(blob), at);
-                audits.layers(pairs.into_iter().map(layer).collect())
-            }
-            None => {
-                complain("--layer needs BLOB=DIRECTORY");
-                return Exit::Usage;
-            }
+        _ => match pairs(&arguments.layers) {
+            Some(layers) => audits.layers(layers),
+            None => return Exit::Usage,
         },
     };
-    match done.and_then(|()| audits.printer.out.flush()) {
+    match done.and_then(|()| audits.printer.flush()) {
         Err(error) => output_failed(&error),
         Ok(()) if audits.failed || audits.damaged => Exit::Failed,
         Ok(()) if audits.suspected => Exit::SUSPECTS,
@@ -85,22 +76,38 @@ pub fn run(arguments: &args::Audit) -> Exit {
     }
 }
 
-fn split(pair: &OsStr) -> Option<(PathBuf, PathBuf)> {
+/// Layers as `BLOB=DIRECTORY`.
+pub fn pairs(pairs: &[OsString]) -> Option<Vec<AuditLayer<'static>>> {
+    let layers: Option<Vec<_>> = pairs.iter().map(|pair| split(pair)).collect();
+    if layers.is_none() {
+        complain("--layer needs BLOB=DIRECTORY");
+    }
+    layers
+}
+
+fn split(pair: &OsStr) -> Option<AuditLayer<'static>> {
     let bytes = pair.as_bytes();
     let at = bytes.iter().position(|byte| *byte == b'=')?;
     let (blob, directory) = (&bytes[..at], &bytes[at + 1..]);
     let path = |bytes| PathBuf::from(OsStr::from_bytes(bytes));
-    (!blob.is_empty() && !directory.is_empty()).then(|| (path(blob), path(directory)))
+    let both = !blob.is_empty() && !directory.is_empty();
+    both.then(|| AuditLayer::new(Source::path(path(blob)), path(directory)))
 }
 
-/// The layers of an image, each with its directory in a store.
-fn layers_of(image: &OsStr, store: &Path) -> Result<Vec<AuditLayer<'static>>, ImageError> {
+/// The layers of an image, each with its directory in a store. With what they must be, if that is wanted.
+pub fn layers_of(
+    image: &OsStr,
+    store: &Path,
+    digests: bool,
+) -> Result<Vec<AuditLayer<'static>>, ImageError> {
     let none = || ImageError::NoLayout(image.display().to_string());
     let (blobs, choice) = crate::image::open(image)?.ok_or_else(none)?;
     let image = image::select(&blobs, &choice)?;
     let layer = |layer: &ChainLayer| {
         let at = LayerStore::path_in(store, &layer.chain_id);
-        Ok(AuditLayer::new(blobs.source(&layer.blob)?, at))
+        let expect = Expect::default().diff_id(layer.diff_id.clone());
+        let expect = if digests { expect } else { Expect::default() };
+        Ok(AuditLayer::new(blobs.source(&layer.blob)?, at).expect(expect))
     };
     image.layers.iter().map(layer).collect()
 }
@@ -188,60 +195,5 @@ impl AuditObserver for Telling<'_, '_> {
             self.failed = Some(error);
             Errno::IO
         })
-    }
-}
-
-struct Printer<'o> {
-    out: BufWriter<io::StdoutLock<'o>>,
-    json: bool,
-}
-
-/// Wide enough for every kind.
-const WIDTH: usize = 20;
-
-impl Printer<'_> {
-    fn damage(&mut self, damage: &Damage) -> io::Result<()> {
-        if self.json {
-            return writeln!(self.out, "{}", damage.to_json());
-        }
-        let directory = damage.directory.to_string_lossy();
-        let what = quoted(&damage.path, &damage.detail);
-        let kind = damage.kind.describe();
-        writeln!(self.out, "{kind:<WIDTH$} {} {what}", directory.escape_debug())
-    }
-
-    fn end(&mut self, name: Option<&str>, report: &AuditReport) -> io::Result<()> {
-        if self.json {
-            let report: serde_json::Value =
-                serde_json::from_str(&report.to_json()).expect("a report is JSON");
-            return writeln!(self.out, "{}", json!({ "audited": name, "report": report }));
-        }
-        let counts: Vec<_> = report
-            .damage
-            .iter()
-            .map(|(kind, count)| format!("{} {}", kind.describe(), HumanCount(*count)))
-            .collect();
-        let found = if counts.is_empty() { "clean".into() } else { counts.join(", ") };
-        let layers = if report.layers == 1 { "layer" } else { "layers" };
-        let name = name.map_or(String::new(), |name| format!("{}: ", name.escape_debug()));
-        writeln!(self.out, "{name}{} {layers}: {found}", report.layers)?;
-        if report.repaired == 0 {
-            return Ok(());
-        }
-        let marks = if report.repaired == 1 { "mark" } else { "marks" };
-        write!(self.out, "removed {} {marks}", report.repaired)?;
-        match report.whiteouts {
-            0 => {}
-            1 => write!(self.out, ", wrote 1 whiteout")?,
-            many => write!(self.out, ", wrote {many} whiteouts")?,
-        }
-        writeln!(self.out, "; mount the layers anew to see it")
-    }
-
-    fn failure(&mut self, name: Option<&str>, error: &Error) -> io::Result<()> {
-        if !self.json {
-            return Ok(());
-        }
-        writeln!(self.out, "{}", json!({ "audited": name, "error": unpack::facts(error) }))
     }
 }

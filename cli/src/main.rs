@@ -6,6 +6,7 @@
 mod args;
 mod audit;
 mod check;
+mod findings;
 mod image;
 mod input;
 mod progress;
@@ -14,6 +15,7 @@ mod signals;
 mod summary;
 mod unpack;
 mod values;
+mod verify;
 
 use std::io::{self, Write, stdout};
 use std::process::ExitCode;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
             Command::Check(arguments) => check::run(&arguments),
             Command::Scan(arguments) => scan::run(&arguments),
             Command::Audit(arguments) => audit::run(&arguments),
+            Command::Verify(arguments) => verify::run(&arguments),
             Command::Images(arguments) => image::list(&arguments),
         },
         Err(answer) if !answer.use_stderr() => print_help(&answer),

@@ -49,9 +49,14 @@ impl Display<'_> {
         }
         let what = quoted(&warning.path, &warning.detail);
         let say = || complain(format_args!("{place} {what}: {}", warning.reason.describe()));
+        self.beside(say);
+    }
+
+    /// Prints something while there is a bar.
+    pub fn beside<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.bar {
-            Some(bar) => bar.suspend(say),
-            None => say(),
+            Some(bar) => bar.suspend(print),
+            None => print(),
         }
     }
 

@@ -7,10 +7,11 @@ use std::ops::Bound;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use rustix::fs::{FileType, Mode as Permissions, OFlags, openat, readlinkat};
+use rustix::fs::{FileType, Mode as Permissions, OFlags, SeekFrom, openat, readlinkat, seek};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::inode::{Content, Hashing, Inode};
+use super::options::Compare;
 use super::spool::{Extent, Spool};
 use super::stack::{Below, Level, Stack, failed, split};
 use crate::error::{Cause, Error, Result};
@@ -209,6 +210,7 @@ pub(super) struct Reading<'s, 'a> {
     pub(super) parent: Option<(Vec<u8>, Vec<u8>)>,
     /// Where content is kept that the directory does not have, if it is to be restored.
     pub(super) spool: Option<Spool>,
+    pub(super) compare: Compare,
 }
 
 pub(super) struct Compared {
@@ -535,6 +537,13 @@ impl Reading<'_, '_> {
         entry: &Entry,
     ) -> Result<Option<Compared>> {
         let file = match regular_file(self.stack, self.level, &path)? {
+            OnDisk::File(file)
+                if self.compare == Compare::Sizes
+                    && is_whole(&file, entry.size)
+                        .map_err(|errno| failed("lseek", &path, errno))? =>
+            {
+                return Ok(None);
+            }
             OnDisk::File(file) => Some(file),
             OnDisk::Unreadable => return Ok(None),
             OnDisk::Other => None,
@@ -542,6 +551,20 @@ impl Reading<'_, '_> {
         let (sparse, hashing) = (entry.sparse.is_some(), Hashing::default());
         let (buffer, kept) = (Vec::new(), Vec::new());
         Ok(Some(Compared { path, inode, sparse, file, same: 0, hashing, buffer, kept }))
+    }
+}
+
+/// Whether a file has a size, and no hole.
+fn is_whole(file: &OwnedFd, size: u64) -> Result<bool, Errno> {
+    let stat = rustix::fs::fstat(file)?;
+    if stat.st_size as u64 != size || size == 0 {
+        return Ok(stat.st_size as u64 == size);
+    }
+    match seek(file, SeekFrom::Hole(0)) {
+        Ok(hole) => Ok(hole == size),
+        // No such seek here: its content is looked at.
+        Err(Errno::INVAL) => Ok(false),
+        Err(errno) => Err(errno),
     }
 }
 

@@ -14,6 +14,8 @@ use super::damage::DamageKind;
 pub struct AuditReport {
     /// Layers that were looked at.
     pub layers: u64,
+    /// Layers that a verification could not read; none of an audit, which ends there.
+    pub failed: u64,
     /// Findings by kind.
     pub damage: BTreeMap<DamageKind, u64>,
     /// Wrong marks that were removed.

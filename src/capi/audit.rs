@@ -188,7 +188,10 @@ unsafe fn asked(
     repair: u32,
 ) -> Result<(AuditOptions, Expect), ArgumentError> {
     // SAFETY: the caller's promise.
-    let options = unsafe { ocilayer_options::read(options)?.parse()? };
+    let (options, compare) = unsafe {
+        let options = ocilayer_options::read(options)?;
+        (options.parse()?, options.compare()?)
+    };
     let (repair, restore, repair_live) = match repair {
         NONE => (false, false, false),
         MARKS => (true, false, false),
@@ -199,6 +202,7 @@ unsafe fn asked(
     };
     let audit = AuditOptions {
         restore,
+        compare,
         userxattr: options.mode == Mode::OverlayUserxattr,
         repair,
         repair_live,

@@ -7,6 +7,7 @@ use std::mem::{MaybeUninit, offset_of, size_of};
 use super::argument::{ArgumentError, array, optional_path, paths};
 use super::cancel::ocilayer_cancel;
 use super::observer::{Callbacks, ocilayer_filter_fn, ocilayer_progress_fn, ocilayer_warning_fn};
+use crate::audit::Compare;
 use crate::digest::Digest;
 use crate::limits::Limits;
 use crate::options::{Devices, Expect, IdRange, Lowers, Mode, Options, Owners, ReadTo, Sync};
@@ -64,6 +65,17 @@ pub enum ocilayer_read_to {
     /// the digests and knows whether the blob was whole. The report has no digests, none can be
     /// expected, and an archive without an end marker is taken. Of unpack_layer only.
     OCILAYER_READ_TO_END_OF_ARCHIVE = 1,
+}
+
+/// Values of ocilayer_options.compare: what an audit reads of the files in a directory.
+#[repr(C)]
+pub enum ocilayer_compare {
+    /// All of it.
+    OCILAYER_COMPARE_CONTENT = 0,
+    /// Only files that have holes (lseek(2), SEEK_HOLE): for all others the size is enough. That finds
+    /// what a power cut leaves behind, files without content or with zeros that were never written, and
+    /// not bytes that somebody changed. A restore reads all nevertheless.
+    OCILAYER_COMPARE_SIZES = 1,
 }
 
 /// @count ids of the archive from @container on become those from @host on.
@@ -154,8 +166,8 @@ pub struct ocilayer_options {
     pub limit_memory: u64,
     /// One of OCILAYER_READ_TO_*: how far the blob is read.
     pub read_to: u32,
-    /// 0.
-    pub reserved: u32,
+    /// ocilayer_audit: one of OCILAYER_COMPARE_*, what is read of the files.
+    pub compare: u32,
 }
 
 /// What the first callers could not do without: a smaller size is a mistake.
@@ -231,8 +243,11 @@ impl ocilayer_options {
         }
     }
 
+    pub(super) fn compare(&self) -> Result<Compare, ArgumentError> {
+        meaning(&COMPARES, "options.compare", self.compare)
+    }
+
     fn read_to(&self) -> Result<ReadTo, ArgumentError> {
-        meaning(&[(0, ())], "options.reserved", self.reserved)?;
         meaning(&READ_TOS, "options.read_to", self.read_to)
     }
 
@@ -336,6 +351,11 @@ const OWNERS: [(u32, Owners); 3] = [
 const DEVICES: [(u32, Devices); 2] = [
     (ocilayer_devices::OCILAYER_DEVICES_CREATE as u32, Devices::Create),
     (ocilayer_devices::OCILAYER_DEVICES_SKIP as u32, Devices::Skip),
+];
+
+const COMPARES: [(u32, Compare); 2] = [
+    (ocilayer_compare::OCILAYER_COMPARE_CONTENT as u32, Compare::Content),
+    (ocilayer_compare::OCILAYER_COMPARE_SIZES as u32, Compare::Sizes),
 ];
 
 const READ_TOS: [(u32, ReadTo); 2] = [

@@ -56,7 +56,8 @@ pub(crate) struct Amounts {
 pub(crate) struct Summary {
     /// None if it was to be skipped.
     pub(crate) blob_digest: Option<Digest>,
-    pub(crate) diff_id: Digest,
+    /// The same.
+    pub(crate) diff_id: Option<Digest>,
     pub(crate) amounts: Amounts,
 }
 
@@ -73,7 +74,7 @@ impl Summary {
         if let Some((expected, got)) = differs(&expect.blob, self.blob_digest.as_ref()) {
             return Err(DigestError::Blob { expected, got });
         }
-        match differs(&expect.diff_id, Some(&self.diff_id)) {
+        match differs(&expect.diff_id, self.diff_id.as_ref()) {
             Some((expected, got)) => Err(DigestError::DiffId { expected, got }),
             None => Ok(()),
         }

@@ -140,7 +140,7 @@ impl<'scope, E: Failure> Pipeline<'scope, E> {
         }
     }
 
-    /// Drains what is left of the stream, so that both digests are of the whole. Not without digests.
+    /// Drains what is left of the stream, so that both digests, if they are made, are of the whole.
     pub(crate) fn finish(mut self) -> Result<Summary, E> {
         while self.next()?.is_some() {}
         let Pipeline { engine, queue, counters, .. } = self;
@@ -157,7 +157,7 @@ impl<'scope, E: Failure> Pipeline<'scope, E> {
         };
         // A blob that is not compressed is the archive.
         let plain = decompressed.compression == Compression::None;
-        let blob_digest = decompressed.blob_digest?.or_else(|| plain.then(|| diff_id.clone()));
+        let blob_digest = decompressed.blob_digest?.or_else(|| diff_id.clone().filter(|_| plain));
         let amounts = counters.amounts(decompressed.compression, decompressed.time, digest);
         Ok(Summary { blob_digest, diff_id, amounts })
     }

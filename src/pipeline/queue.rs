@@ -267,13 +267,16 @@ impl<E: Failure> Queue<E> {
 
     /// The digest of every chunk put, and the time it took. Hashes what is left. Only of a queue with
     /// a hasher.
-    pub(super) fn finish(&self) -> (Digest, Duration) {
+    pub(super) fn finish(&self) -> (Option<Digest>, Duration) {
         let mut state = self.lock();
+        if !state.hashes {
+            return (None, Duration::ZERO);
+        }
         while !state.unhashed.is_empty() || state.hasher.is_none() {
             state = self.work_or_wait(state, Who::Reader);
         }
         let hasher = state.hasher.clone().expect("the loop waited for it");
-        (hasher.finish(), state.digest_time)
+        (Some(hasher.finish()), state.digest_time)
     }
 
     /// Hashes a chunk that the reader has made itself.

@@ -148,7 +148,7 @@ impl<'r> Run<'r> {
                         findings.refuse(error)?;
                     }
                     findings.report.blob_digest = summary.blob_digest;
-                    findings.report.diff_id = Some(summary.diff_id);
+                    findings.report.diff_id = summary.diff_id;
                     summary.amounts
                 }
                 Err(error) => {

@@ -164,7 +164,7 @@ impl<'r> Run<'r> {
             ReadTo::EndOfBlob => pipeline.finish().map_err(Error::from).and_then(|summary| {
                 let verdict = summary.compare(&self.options.expect);
                 amounts = summary.amounts;
-                digests = (summary.blob_digest, Some(summary.diff_id));
+                digests = (summary.blob_digest, summary.diff_id);
                 verdict?;
                 entries::prove(archive_end, amounts.compression, &self.options.expect)
             }),
