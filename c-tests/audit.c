@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An audit tells each finding on this thread, and changes nothing but wrong marks, when asked to. */
+/* An audit tells each finding on this thread, and changes what it is asked to. */
 #include "check.h"
 
 #include <pthread.h>
@@ -131,6 +131,46 @@ static void with_layers(const char *lower, const char *upper) {
   ocilayer_audit_report_free(report);
 }
 
+/* What is restored is as it was: the content of a file that was cut, and one that is gone. */
+static void restored(const char *lower, const char *upper) {
+  ocilayer_options options = OCILAYER_OPTIONS_INIT;
+  ocilayer_audit_report *report = NULL;
+  ocilayer_error *error = NULL;
+  ocilayer_audit_layer one;
+  struct seen seen;
+  char path[4096];
+
+  snprintf(path, sizeof path, "%s/etc/more", upper);
+  CHECK_INT(truncate(path, 0), 0);
+  begin(&seen, upper);
+  CHECK_INT(audit_two(lower, upper, OCILAYER_REPAIR_RESTORE, &seen, &report, NULL), 0);
+  CHECK(seen.total > 0);
+  CHECK(ocilayer_audit_report_restored(report) > 0);
+  CHECK_INT(ocilayer_audit_report_repaired(report), 0);
+  ocilayer_audit_report_free(report);
+  begin(&seen, upper);
+  CHECK_INT(audit_two(lower, upper, OCILAYER_REPAIR_RESTORE_LIVE, &seen, &report, NULL), 0);
+  CHECK_INT(seen.total, 0);
+  CHECK_INT(ocilayer_audit_report_restored(report), 0);
+  ocilayer_audit_report_free(report);
+
+  /* From another blob than the expected one nothing is. */
+  CHECK_INT(truncate(path, 0), 0);
+  one.source = from_path(layer("upper.tar"));
+  one.directory = upper;
+  options.mode = OCILAYER_MODE_OVERLAY;
+  options.expected_diff_id =
+      "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+  CHECK_INT(ocilayer_audit(&one, 1, &options, OCILAYER_REPAIR_RESTORE, NULL, NULL, NULL, &error),
+            -EBADMSG);
+  CHECK_INT(ocilayer_error_kind(error), OCILAYER_ERROR_DIGEST);
+  ocilayer_error_free(error);
+  ocilayer_source_free(one.source);
+  begin(&seen, upper);
+  CHECK_INT(audit_two(lower, upper, OCILAYER_REPAIR_RESTORE, &seen, NULL, NULL), 0);
+  CHECK(seen.total > 0);
+}
+
 static void with_directories(const char *lower, const char *upper) {
   const char *directories[2];
   ocilayer_audit_report *report = NULL;
@@ -201,12 +241,15 @@ static void arguments(const char *root) {
   ocilayer_error_free(error);
   ocilayer_source_free(layer_without.source);
   CHECK_INT(ocilayer_audit_directories(none, 1, NULL, 0, NULL, NULL, NULL, NULL), -EINVAL);
-  CHECK_INT(ocilayer_audit_directories(&root, 1, NULL, 3, NULL, NULL, NULL, NULL), -EINVAL);
+  CHECK_INT(ocilayer_audit_directories(&root, 1, NULL, 5, NULL, NULL, NULL, NULL), -EINVAL);
+  CHECK_INT(ocilayer_audit_directories(&root, 1, NULL, OCILAYER_REPAIR_RESTORE, NULL, NULL, NULL,
+                                       NULL), -EINVAL);
   none[0] = "/nowhere/at/all";
   CHECK_INT(ocilayer_audit_directories(none, 1, NULL, 0, NULL, NULL, NULL, NULL), -ENOENT);
   CHECK(!ocilayer_audit_report_damaged(NULL) && ocilayer_audit_report_json(NULL) == NULL);
   CHECK_INT(ocilayer_audit_report_count(NULL, 1) + ocilayer_audit_report_layers(NULL), 0);
   CHECK_INT(ocilayer_audit_report_repaired(NULL) + ocilayer_audit_report_whiteouts(NULL), 0);
+  CHECK_INT(ocilayer_audit_report_restored(NULL), 0);
   ocilayer_audit_report_free(NULL);
 }
 
@@ -217,6 +260,7 @@ int main(void) {
   upper = make_root();
   unpack_two(lower, upper);
   with_layers(lower, upper);
+  restored(lower, upper);
   with_directories(lower, upper);
   arguments(lower);
   live(lower, upper);

@@ -37,7 +37,7 @@ AT(ocilayer_options, limit_zstd_window_log, 184);
 AT(ocilayer_options, upper, 192);
 AT(ocilayer_options, limit_memory, 200);
 AT(ocilayer_options, read_to, 208);
-AT(ocilayer_options, reserved, 212);
+AT(ocilayer_options, compare, 212);
 typedef char options_as_a_whole[sizeof(ocilayer_options) == 216 ? 1 : -1];
 AT(ocilayer_entry, layer, 100);
 AT(ocilayer_progress, devices, 80);
@@ -132,7 +132,7 @@ static void meaningless(void) {
   REFUSED(sync, 0xffffffffu, "options.sync is 4294967295");
   REFUSED(skip_blob_digest, 2, "options.skip_blob_digest is 2");
   REFUSED(read_to, 2, "options.read_to is 2");
-  REFUSED(reserved, 1, "options.reserved is 1");
+  REFUSED(compare, 2, "options.compare is 2");
   REFUSED(threads, 0xffffffffu, "threads");
   REFUSED(lowers_count, 1, "options.lowers is NULL");
   REFUSED(lowers, none, "lower directories are for the overlay modes");

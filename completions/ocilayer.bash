@@ -34,6 +34,9 @@ _ocilayer() {
             ocilayer,unpack)
                 cmd="ocilayer__subcmd__unpack"
                 ;;
+            ocilayer,verify)
+                cmd="ocilayer__subcmd__verify"
+                ;;
             ocilayer__subcmd__help,audit)
                 cmd="ocilayer__subcmd__help__subcmd__audit"
                 ;;
@@ -52,6 +55,9 @@ _ocilayer() {
             ocilayer__subcmd__help,unpack)
                 cmd="ocilayer__subcmd__help__subcmd__unpack"
                 ;;
+            ocilayer__subcmd__help,verify)
+                cmd="ocilayer__subcmd__help__subcmd__verify"
+                ;;
             *)
                 ;;
         esac
@@ -59,7 +65,7 @@ _ocilayer() {
 
     case "${cmd}" in
         ocilayer)
-            opts="-h -V --help --version unpack check scan audit images help"
+            opts="-h -V --help --version unpack check scan audit verify images help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -73,7 +79,7 @@ _ocilayer() {
             return 0
             ;;
         ocilayer__subcmd__audit)
-            opts="-h --layer --image --store --mounts --repair --live --userxattr --threads --owners --map-uid --map-gid --map-user --devices --json --max-entries --max-bytes --max-ratio --max-path-bytes --max-path-depth --max-xattr-bytes --max-memory --max-zstd-window --help"
+            opts="-h --layer --image --store --mounts --repair --restore --live --userxattr --threads --owners --map-uid --map-gid --map-user --devices --json --max-entries --max-bytes --max-ratio --max-path-bytes --max-path-depth --max-xattr-bytes --max-memory --max-zstd-window --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -169,7 +175,7 @@ _ocilayer() {
             return 0
             ;;
         ocilayer__subcmd__help)
-            opts="unpack check scan audit images help"
+            opts="unpack check scan audit verify images help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -253,6 +259,20 @@ _ocilayer() {
             return 0
             ;;
         ocilayer__subcmd__help__subcmd__unpack)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ocilayer__subcmd__help__subcmd__verify)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -379,6 +399,88 @@ _ocilayer() {
                     ;;
                 --sync)
                     COMPREPLY=($(compgen -W "none files filesystem" -- "${cur}"))
+                    return 0
+                    ;;
+                --owners)
+                    COMPREPLY=($(compgen -W "keep ignore" -- "${cur}"))
+                    return 0
+                    ;;
+                --map-uid)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --map-gid)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --map-user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --devices)
+                    COMPREPLY=($(compgen -W "create skip" -- "${cur}"))
+                    return 0
+                    ;;
+                --max-entries)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-ratio)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-path-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-path-depth)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-xattr-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-memory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-zstd-window)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ocilayer__subcmd__verify)
+            opts="-q -h --layer --image --store --content --userxattr --threads --owners --map-uid --map-gid --map-user --devices --quiet --json --max-entries --max-bytes --max-ratio --max-path-bytes --max-path-depth --max-xattr-bytes --max-memory --max-zstd-window --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --layer)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --image)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --owners)

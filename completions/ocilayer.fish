@@ -30,6 +30,7 @@ complete -c ocilayer -n "__fish_ocilayer_needs_command" -f -a "unpack" -d 'Appli
 complete -c ocilayer -n "__fish_ocilayer_needs_command" -f -a "check" -d 'Asks this kernel whether its overlayfs copies the marks of opaque directories upwards'
 complete -c ocilayer -n "__fish_ocilayer_needs_command" -f -a "scan" -d 'Tells what is in layers, above all what `unpack` would refuse, without writing anything'
 complete -c ocilayer -n "__fish_ocilayer_needs_command" -f -a "audit" -d 'Finds what the overlayfs defect and other accidents did to unpacked layers'
+complete -c ocilayer -n "__fish_ocilayer_needs_command" -f -a "verify" -d 'Finds files of unpacked layers that were cut, zeroed or lost'
 complete -c ocilayer -n "__fish_ocilayer_needs_command" -f -a "images" -d 'Lists the images that an OCI layout or an archive has'
 complete -c ocilayer -n "__fish_ocilayer_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ocilayer -n "__fish_ocilayer_using_subcommand unpack" -l layers -d 'Unpacks an image for overlayfs: each layer that STORE lacks becomes a directory there, named by its chain ID' -r -F
@@ -107,15 +108,41 @@ complete -c ocilayer -n "__fish_ocilayer_using_subcommand audit" -l max-memory -
 complete -c ocilayer -n "__fish_ocilayer_using_subcommand audit" -l max-zstd-window -d 'Memory that a zstd stream may ask for, as a power of two: 10 to 31 [default: 29]' -r
 complete -c ocilayer -n "__fish_ocilayer_using_subcommand audit" -l mounts -d 'Every overlay mount of this machine: looks for suspects only'
 complete -c ocilayer -n "__fish_ocilayer_using_subcommand audit" -l repair -d 'Removes the marks that were listed as wrong, or as suspect'
-complete -c ocilayer -n "__fish_ocilayer_using_subcommand audit" -l live -d 'Repairs also what a mount is using. The mount shows it when it is made anew'
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand audit" -l restore -d 'Writes again, from the layers, what differs and what is missing'
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand audit" -l live -d 'Changes also what a mount is using. The mount shows it when it is made anew'
 complete -c ocilayer -n "__fish_ocilayer_using_subcommand audit" -l userxattr -d 'The marks are user.overlay.*, as for mounts with the option userxattr'
 complete -c ocilayer -n "__fish_ocilayer_using_subcommand audit" -l json -d 'Prints a line of JSON for each finding, and one with the report'
 complete -c ocilayer -n "__fish_ocilayer_using_subcommand audit" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l layer -d 'A layer and the directory that it was unpacked to. Once for each layer, bottom first' -r
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l image -d 'All layers of an image, which --store has: PATH, PATH:NAME or PATH@DIGEST. May be repeated' -r
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l store -d 'The store that `unpack --layers` has filled' -r -F
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l threads -d 'Worker threads, at most 1024; 0 chooses by the number of CPUs' -r
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l owners -d 'What becomes of the owners in the layer' -r -f -a "keep\t'They are set'
+ignore\t'Everything belongs to whoever runs this'"
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l map-uid -d 'Shifts user ids: COUNT ids from CONTAINER on become those from HOST on' -r
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l map-gid -d 'Shifts group ids' -r
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l map-user -d 'Shifts ids from 0 on to those that /etc/subuid and /etc/subgid lend to USER' -r
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l devices -d 'What becomes of block and character devices' -r -f -a "create\t'Made; in a user namespace, which may not, left out and reported'
+skip\t'Left out and reported'"
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l max-entries -d 'Entries in the layer [default: 10000000]' -r
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l max-bytes -d 'Uncompressed bytes; K, M, G and T are powers of 1024 [default: 1T]' -r
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l max-ratio -d 'Uncompressed bytes per compressed byte, in layers over 1 GiB [default: no limit]' -r
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l max-path-bytes -d 'Bytes in a name or a link\'s target [default: 4096]' -r
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l max-path-depth -d 'Components in a name [default: 512]' -r
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l max-xattr-bytes -d 'Bytes of xattrs in one entry [default: 1M]' -r
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l max-memory -d 'Memory for what is remembered of the layer, its directories above all [default: 1G]' -r
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l max-zstd-window -d 'Memory that a zstd stream may ask for, as a power of two: 10 to 31 [default: 29]' -r
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l content -d 'Compares the content of every file'
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l userxattr -d 'The marks are user.overlay.*, as for mounts with the option userxattr'
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -s q -l quiet -d 'Shows no progress'
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -l json -d 'Prints a line of JSON for each finding, and one with the report'
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ocilayer -n "__fish_ocilayer_using_subcommand images" -l json -d 'Prints a line of JSON for each image, with its layers'
 complete -c ocilayer -n "__fish_ocilayer_using_subcommand images" -s h -l help -d 'Print help'
-complete -c ocilayer -n "__fish_ocilayer_using_subcommand help; and not __fish_seen_subcommand_from unpack check scan audit images help" -f -a "unpack" -d 'Applies a layer, or all layers of an image, to a directory'
-complete -c ocilayer -n "__fish_ocilayer_using_subcommand help; and not __fish_seen_subcommand_from unpack check scan audit images help" -f -a "check" -d 'Asks this kernel whether its overlayfs copies the marks of opaque directories upwards'
-complete -c ocilayer -n "__fish_ocilayer_using_subcommand help; and not __fish_seen_subcommand_from unpack check scan audit images help" -f -a "scan" -d 'Tells what is in layers, above all what `unpack` would refuse, without writing anything'
-complete -c ocilayer -n "__fish_ocilayer_using_subcommand help; and not __fish_seen_subcommand_from unpack check scan audit images help" -f -a "audit" -d 'Finds what the overlayfs defect and other accidents did to unpacked layers'
-complete -c ocilayer -n "__fish_ocilayer_using_subcommand help; and not __fish_seen_subcommand_from unpack check scan audit images help" -f -a "images" -d 'Lists the images that an OCI layout or an archive has'
-complete -c ocilayer -n "__fish_ocilayer_using_subcommand help; and not __fish_seen_subcommand_from unpack check scan audit images help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand help; and not __fish_seen_subcommand_from unpack check scan audit verify images help" -f -a "unpack" -d 'Applies a layer, or all layers of an image, to a directory'
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand help; and not __fish_seen_subcommand_from unpack check scan audit verify images help" -f -a "check" -d 'Asks this kernel whether its overlayfs copies the marks of opaque directories upwards'
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand help; and not __fish_seen_subcommand_from unpack check scan audit verify images help" -f -a "scan" -d 'Tells what is in layers, above all what `unpack` would refuse, without writing anything'
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand help; and not __fish_seen_subcommand_from unpack check scan audit verify images help" -f -a "audit" -d 'Finds what the overlayfs defect and other accidents did to unpacked layers'
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand help; and not __fish_seen_subcommand_from unpack check scan audit verify images help" -f -a "verify" -d 'Finds files of unpacked layers that were cut, zeroed or lost'
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand help; and not __fish_seen_subcommand_from unpack check scan audit verify images help" -f -a "images" -d 'Lists the images that an OCI layout or an archive has'
+complete -c ocilayer -n "__fish_ocilayer_using_subcommand help; and not __fish_seen_subcommand_from unpack check scan audit verify images help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

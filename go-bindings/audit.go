@@ -20,12 +20,14 @@ const opAudit = "audit"
 // of.
 //
 // found, which may be nil, is called for each finding, layer by layer, on the calling goroutine. An
-// error of it ends the audit before anything is repaired, and comes back from it. It may panic, but
-// must not call [runtime.Goexit], as a test's FailNow does.
+// error of it ends the audit before anything is repaired and before anything of this layer is restored, and
+// comes back from it. It may panic, but must not call [runtime.Goexit], as a test's FailNow does.
 //
-// [WithMode], [WithOwnerMap], [WithoutOwners], [WithDevices], [WithThreads], [WithLimits] and
-// [WithRepair] count here, as they were said to [Unpack]: the directories are compared with what that
-// would have left. With [ModeOverlayUserXattr] the marks are user.overlay.*, else trusted.overlay.*. Damage is no error. The report is nil on error.
+// [WithMode], [WithOwnerMap], [WithoutOwners], [WithDevices], [WithThreads] and [WithLimits] count here, as
+// they were said to [Unpack]: the directories are compared with what that would have left; and so do
+// [WithRepair], [WithCompare] and, for a single layer, [WithExpectedBlobDigest] and [WithExpectedDiffID].
+// With [ModeOverlayUserXattr] the marks are user.overlay.*, else trusted.overlay.*. Damage is no error. The
+// report is nil on error.
 // Readers are used as by [Unpack], one after the other, but may all be read ahead at once.
 func Audit(ctx context.Context, layers []AuditLayer, found func(Damage) error, opts ...Option) (*AuditReport, error) {
 	call, err := prepare(ctx, opAudit, opts)
@@ -126,9 +128,10 @@ func newAuditReport(r *C.ocilayer_audit_report) *AuditReport {
 		Damage:    map[DamageKind]uint64{},
 		Repaired:  uint64(C.ocilayer_audit_report_repaired(r)),
 		Whiteouts: uint64(C.ocilayer_audit_report_whiteouts(r)),
+		Restored:  uint64(C.ocilayer_audit_report_restored(r)),
 		JSON:      C.GoString(C.ocilayer_audit_report_json(r)),
 	}
-	for kind := DamageKind(1); kind <= lastDamage; kind++ {
+	for _, kind := range DamageKinds() {
 		if count := C.ocilayer_audit_report_count(r, C.uint32_t(kind)); count > 0 {
 			report.Damage[kind] = uint64(count)
 		}

@@ -67,7 +67,10 @@ var constants = map[string]uint32{
 	"OWNERS_KEEP": 0, "OWNERS_MAP": 1, "OWNERS_IGNORE": 2,
 
 	"REPAIR_NONE": uint32(ocilayer.RepairNone), "REPAIR_MARKS": uint32(ocilayer.RepairMarks),
-	"REPAIR_LIVE": uint32(ocilayer.RepairLive),
+	"REPAIR_LIVE": uint32(ocilayer.RepairLive), "REPAIR_RESTORE": uint32(ocilayer.RepairRestore),
+	"REPAIR_RESTORE_LIVE": uint32(ocilayer.RepairRestoreLive),
+
+	"COMPARE_CONTENT": uint32(ocilayer.CompareContent), "COMPARE_SIZES": uint32(ocilayer.CompareSizes),
 
 	"SKIP_TRUSTED_XATTR": uint32(ocilayer.SkipTrustedXattr), "SKIP_OVERLAY_XATTR": uint32(ocilayer.SkipOverlayXattr),
 	"SKIP_XATTR_ON_SPECIAL":  uint32(ocilayer.SkipXattrOnSpecial),

@@ -94,6 +94,7 @@ func (c *call) nativeOptions() *C.ocilayer_options {
 		to.gid_ranges, to.gid_ranges_count = a.ranges(from.gids)
 	}
 	to.read_to = C.uint32_t(from.readTo)
+	to.compare = C.uint32_t(from.compare)
 	to.cancel = c.token
 	to.limit_entries, to.limit_bytes = C.uint64_t(from.limits.Entries), C.uint64_t(from.limits.Bytes)
 	to.limit_ratio = C.uint64_t(from.limits.Ratio)

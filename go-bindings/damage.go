@@ -42,6 +42,15 @@ var damageNames = map[DamageKind]string{
 	DamageMissing: "missing", DamageUnexpected: "unexpected", DamageDiffers: "differs", DamageSuspect: "suspect",
 }
 
+// DamageKinds returns every kind that this package knows, in the order of their numbers.
+func DamageKinds() []DamageKind {
+	kinds := make([]DamageKind, lastDamage)
+	for i := range kinds {
+		kinds[i] = DamageKind(i + 1)
+	}
+	return kinds
+}
+
 // String is the kind's name in the library's JSON.
 func (k DamageKind) String() string {
 	if name, known := damageNames[k]; known {
@@ -91,6 +100,8 @@ type AuditReport struct {
 	Repaired uint64
 	// Whiteouts counts those that were written where such a mark had hidden what the layer deletes.
 	Whiteouts uint64
+	// Restored counts the names that a restore made anew or mended.
+	Restored uint64
 	// JSON is all of it as one object.
 	JSON string
 }

@@ -40,19 +40,41 @@ const (
 	SyncFilesystem Sync = 2
 )
 
-// Repair says what an audit does about the opaque marks that it finds wrong. No file is ever removed or
-// changed.
+// Repair says what an audit does about what it finds.
 type Repair uint32
 
 const (
 	// RepairNone changes nothing: the findings are what a repair would act on.
 	RepairNone Repair = 0
-	// RepairMarks removes them after all was looked at, and writes the whiteouts that are missing below
-	// them, since what the layer deletes would show again; EBUSY, with nothing removed, if an overlay
-	// mount of this machine uses one of the directories.
+	// RepairMarks removes opaque marks that are wrong after all was looked at, and writes the whiteouts
+	// that are missing below them, since what the layer deletes would show again; EBUSY, with nothing
+	// removed, if an overlay mount of this machine uses one of the directories. No file is removed or
+	// changed.
 	RepairMarks Repair = 1
 	// RepairLive removes them also below live mounts, which show it when they are mounted anew.
 	RepairLive Repair = 2
+	// RepairRestore writes again, from the layer, all that its directory does not have as the layer has
+	// it: content, attributes, links, whiteouts and marks. Each layer is restored when it was looked at and
+	// before the one above it is. What the layer has no name for is told of and stays. All of it is on disk
+	// when [Audit] returns, as with [SyncFiles]. EBUSY as above, and EINVAL from [AuditDirectories].
+	//
+	// A file whose content differs is replaced: whoever has it open keeps the old one. Attributes change in
+	// place. Content that is to be restored takes its size on disk twice for a moment.
+	RepairRestore Repair = 3
+	// RepairRestoreLive does so also below live mounts.
+	RepairRestoreLive Repair = 4
+)
+
+// Compare says what an audit reads of the files in a directory.
+type Compare uint32
+
+const (
+	// CompareContent reads all of it.
+	CompareContent Compare = 0
+	// CompareSizes reads only files that have holes (lseek(2), SEEK_HOLE): for all others the size is
+	// enough. That finds what a power cut leaves behind, files without content or with zeros that were never
+	// written, and not bytes that somebody changed. A restore reads all nevertheless.
+	CompareSizes Compare = 1
 )
 
 type owners uint32
@@ -218,6 +240,7 @@ type options struct {
 	skipBlob    bool
 	threads     uint32
 	repair      Repair
+	compare     Compare
 	limits      Limits
 	owners      owners
 	uids, gids  []IDRange
@@ -284,8 +307,11 @@ func WithSync(sync Sync) Option { return func(o *options) { o.sync = sync } }
 // WithReadTo says how far the layer is read; ReadToEndOfBlob is the default. Of [Unpack] only.
 func WithReadTo(to ReadTo) Option { return func(o *options) { o.readTo = to } }
 
-// WithRepair says what [Audit] and [AuditDirectories] do about marks that they find wrong.
+// WithRepair says what [Audit] and [AuditDirectories] do about what they find.
 func WithRepair(repair Repair) Option { return func(o *options) { o.repair = repair } }
+
+// WithCompare says what [Audit] reads of the files; CompareContent is the default.
+func WithCompare(compare Compare) Option { return func(o *options) { o.compare = compare } }
 
 // WithFilter asks about each entry, whiteouts and opaque markers too, whether to apply it. An error
 // ends the unpack and comes back from it. The filter runs on the goroutine that called Unpack; it may

@@ -32,6 +32,22 @@
     0, 0, 0, 0, 0, 0, 0 }
 
 /**
+ * Values of ocilayer_options.compare: what an audit reads of the files in a directory.
+ */
+typedef enum ocilayer_compare {
+  /**
+   * All of it.
+   */
+  OCILAYER_COMPARE_CONTENT = 0,
+  /**
+   * Only files that have holes (lseek(2), SEEK_HOLE): for all others the size is enough. That finds
+   * what a power cut leaves behind, files without content or with zeros that were never written, and
+   * not bytes that somebody changed. A restore reads all nevertheless.
+   */
+  OCILAYER_COMPARE_SIZES = 1,
+} ocilayer_compare;
+
+/**
  * Values of ocilayer_report_compression.
  */
 typedef enum ocilayer_compression {
@@ -310,7 +326,7 @@ typedef enum ocilayer_owners {
 } ocilayer_owners;
 
 /**
- * What an audit does about the opaque marks that it finds wrong. No file is ever removed or changed.
+ * What an audit does about what it finds.
  */
 typedef enum ocilayer_repair {
   /**
@@ -318,15 +334,30 @@ typedef enum ocilayer_repair {
    */
   OCILAYER_REPAIR_NONE = 0,
   /**
-   * Removes them after all was looked at, and writes the whiteouts that are missing below them,
-   * since what the layer deletes would show again; -EBUSY, with nothing removed, if an overlay mount of
-   * this machine uses one of the directories.
+   * Removes opaque marks that are wrong after all was looked at, and writes the whiteouts that are
+   * missing below them, since what the layer deletes would show again; -EBUSY, with nothing removed, if
+   * an overlay mount of this machine uses one of the directories. No file is removed or changed.
    */
   OCILAYER_REPAIR_MARKS = 1,
   /**
    * Removes them also below live mounts, which show it when they are mounted anew.
    */
   OCILAYER_REPAIR_LIVE = 2,
+  /**
+   * Writes again, from the layer, all that its directory does not have as the layer has it: content,
+   * attributes, links, whiteouts and marks. Each layer is restored when it was looked at and before the
+   * one above it is. What the layer has no name for is told of and stays. All of it is on disk on
+   * return, as with OCILAYER_SYNC_FILES. -EBUSY as above, and -EINVAL from
+   * ocilayer_audit_directories.
+   *
+   * A file whose content differs is replaced: whoever has it open keeps the old one. Attributes change
+   * in place. Content that is to be restored takes its size on disk twice for a moment.
+   */
+  OCILAYER_REPAIR_RESTORE = 3,
+  /**
+   * The same also below live mounts.
+   */
+  OCILAYER_REPAIR_RESTORE_LIVE = 4,
 } ocilayer_repair;
 
 /**
@@ -823,9 +854,9 @@ typedef struct ocilayer_options {
    */
   uint32_t read_to;
   /**
-   * 0.
+   * ocilayer_audit: one of OCILAYER_COMPARE_*, what is read of the files.
    */
-  uint32_t reserved;
+  uint32_t compare;
 } ocilayer_options;
 
 /**
@@ -935,8 +966,8 @@ typedef struct ocilayer_damage {
 /**
  * Called for each finding, layer by layer from the bottom.
  *
- * Returns 0 to go on, or a negative errno, which ends the audit before anything is repaired and
- * becomes its result. Anything else is -EINVAL.
+ * Returns 0 to go on, or a negative errno, which ends the audit before anything is repaired and before
+ * anything of this layer is restored, and becomes its result. Anything else is -EINVAL.
  *
  * @damage and all it points to are borrowed until return. It runs only on the thread that called.
  * It must return: no longjmp, no C++ exception.
@@ -1688,14 +1719,14 @@ void ocilayer_scan_report_free(struct ocilayer_scan_report *report);
  * and should not be, with all that they hide; those that should be and are not; whiteouts missing
  * or too many; entries missing, too many, or other ones. A mark that hides nothing is not told of.
  *
- * Of @options (NULL for the defaults) mode, owners with their ranges, devices, threads, cancel and the
- * limits count: they are those of the unpack, and the directories are compared with what that would
+ * Of @options (NULL for the defaults) mode, owners with their ranges, devices, threads, cancel, the
+ * limits and, for a single layer, the expected digests count: they are those of the unpack, and the directories are compared with what that would
  * have left. With
  * OCILAYER_MODE_OVERLAY_USERXATTR the marks are `user.overlay.*`, else `trusted.overlay.*`.
  * @repair is one of OCILAYER_REPAIR_*.
  *
  * Returns 0, or a negative errno with *error set. Damage is no error. -EINVAL and -E2BIG for
- * arguments, -ECANCELED when cancelled, -EBUSY when a repair is refused because of a mount,
+ * arguments, -EBADMSG for another blob than the expected one, -ECANCELED when cancelled, -EBUSY when a repair is refused because of a mount,
  * -ENOTRECOVERABLE for a defect in this library, what a callback returned, what unpack_layer
  * answers to a layer that it refuses, and what reading a source or a directory answered.
  *
@@ -1759,6 +1790,11 @@ uint64_t ocilayer_audit_report_repaired(const struct ocilayer_audit_report *repo
  * Whiteouts that a repair wrote where such a mark had hidden what the layer deletes.
  */
 uint64_t ocilayer_audit_report_whiteouts(const struct ocilayer_audit_report *report);
+
+/**
+ * Names that a restore made anew or mended.
+ */
+uint64_t ocilayer_audit_report_restored(const struct ocilayer_audit_report *report);
 
 /**
  * The report as one JSON object; NULL for NULL.

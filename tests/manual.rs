@@ -29,6 +29,7 @@ const PAGES: [Page; 10] = [
             "ocilayer_devices",
             "ocilayer_sync",
             "ocilayer_read_to",
+            "ocilayer_compare",
             "ocilayer_entry",
             "ocilayer_filter",
             "ocilayer_progress",

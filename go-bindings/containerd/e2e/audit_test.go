@@ -5,9 +5,11 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -22,7 +24,12 @@ const opaqueMark = "trusted.overlay.opaque"
 // audit runs `ocilayer-differ audit` on a containerd, and returns its exit status and what it printed.
 func audit(t *testing.T, m *machine, flags ...string) (status int, out string) {
 	t.Helper()
-	command := exec.Command(differ(t), append([]string{"audit", "--containerd", m.socket()}, flags...)...)
+	return ask(t, m, "audit", flags...)
+}
+
+func ask(t *testing.T, m *machine, what string, flags ...string) (status int, out string) {
+	t.Helper()
+	command := exec.Command(differ(t), append([]string{what, "--containerd", m.socket()}, flags...)...)
 	text, err := command.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -76,6 +83,57 @@ func TestAuditFindsAndRepairsAWrongMarkInASnapshot(t *testing.T) {
 			expect(2, "-live is for -repair", "--live")
 			expect(1, "no such file", "--namespace", "x", "--containerd", filepath.Join(m.dir, "nobody.sock"))
 		})
+	}
+}
+
+// What a power cut leaves is found by the check that a timer runs, is counted for Prometheus, and mended.
+func TestVerifyFindsAndAuditRestoresWhatWasCut(t *testing.T) {
+	testneeds.Root(t)
+	m := setup{release: releases[0]}.start(t)
+	m.importImage(t, debianImage(t, "gzip"))
+	figures := filepath.Join(t.TempDir(), "verify.prom")
+	expect := func(status int, said, what string, flags ...string) {
+		t.Helper()
+		if got, out := ask(t, m, what, flags...); got != status || !strings.Contains(out, said) {
+			t.Errorf("%s %v: status %d, and not %d with %q:\n%s", what, flags, got, status, said, out)
+		}
+	}
+	counted := func(lines ...string) {
+		t.Helper()
+		text, err := os.ReadFile(figures)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range lines {
+			if !strings.Contains(string(text), line+"\n") {
+				t.Errorf("no %q in\n%s", line, text)
+			}
+		}
+	}
+	expect(0, "3 layers: clean", "verify", "--figures", figures)
+	counted(`ocilayer_verify_images{result="clean"} 1`, `ocilayer_verify_findings{kind="differs"} 0`)
+
+	bottom := m.layerDirectories(t)[0]
+	passwd := filepath.Join(bottom, "etc/passwd")
+	before, err := os.ReadFile(passwd)
+	if err == nil {
+		err = os.Truncate(passwd, 0)
+	}
+	if err == nil {
+		err = os.Remove(filepath.Join(bottom, "etc/group"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(1, "missing", "verify", "--figures", figures)
+	counted(`ocilayer_verify_images{result="damaged"} 1`, `ocilayer_verify_findings{kind="missing"} 1`)
+	expect(2, "one of them is enough", "audit", "--repair", "--restore")
+	expect(1, "restored ", "audit", "--restore")
+	expect(0, "3 layers: clean", "verify", "--content", "--figures", figures)
+	expect(0, "3 layers: clean", "audit")
+	counted(`ocilayer_verify_images{result="clean"} 1`, `ocilayer_verify_images{result="damaged"} 0`)
+	if after, err := os.ReadFile(passwd); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("etc/passwd: %v, %d bytes of %d", err, len(after), len(before))
 	}
 }
 

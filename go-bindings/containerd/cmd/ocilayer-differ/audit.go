@@ -26,15 +26,23 @@ func auditSnapshots(ctx context.Context, args []string, stdout, stderr io.Writer
 	flags.StringVar(&config.Snapshotter, "snapshotter", "overlayfs", "whose snapshots to look at")
 	flags.StringVar(&config.Namespace, "namespace", "", "containerd's namespace; all of them if it is empty")
 	repair := flags.Bool("repair", false, "remove the marks that were listed as wrong, or as suspect")
-	live := flags.Bool("live", false, "with -repair, also what a mount is using; it shows when it is mounted anew")
+	restore := flags.Bool("restore", false, "write again, from the layers, what differs and what is missing")
+	live := flags.Bool("live", false, "with -repair or -restore, also what a mount is using; it shows when it is mounted anew")
 	asJSON := flags.Bool("json", false, "print a line of JSON for each finding and each image")
 	if status, done := parse(flags, args, stderr); done {
 		return status
 	}
 	switch {
-	case *live && !*repair:
-		fmt.Fprintln(stderr, "ocilayer-differ: -live is for -repair")
+	case *repair && *restore:
+		fmt.Fprintln(stderr, "ocilayer-differ: -restore does what -repair does: one of them is enough")
 		return exitUsage
+	case *live && !*repair && !*restore:
+		fmt.Fprintln(stderr, "ocilayer-differ: -live is for -repair and -restore")
+		return exitUsage
+	case *restore && *live:
+		config.Repair = ocilayer.RepairRestoreLive
+	case *restore:
+		config.Repair = ocilayer.RepairRestore
 	case *live:
 		config.Repair = ocilayer.RepairLive
 	case *repair:
@@ -107,6 +115,10 @@ func (p *printer) Done(image snapshotaudit.Image, report *ocilayer.AuditReport, 
 			"report": json.RawMessage(report.JSON),
 		})
 	}
+	if report.Layers == 0 {
+		_, err := fmt.Fprintf(p.out, "%s: not verified: not all blobs are here\n", title(image))
+		return err
+	}
 	_, err := fmt.Fprintf(p.out, "%s: %d layers: %s\n", title(image), report.Layers, sum(image, report))
 	return err
 }
@@ -122,6 +134,9 @@ func sum(image snapshotaudit.Image, report *ocilayer.AuditReport) string {
 	}
 	if !image.Exact {
 		parts = append(parts, "not all blobs are here: suspects only")
+	}
+	if report.Restored > 0 {
+		parts = append(parts, fmt.Sprintf("restored %d names", report.Restored))
 	}
 	if report.Repaired > 0 {
 		parts = append(parts, fmt.Sprintf("removed %d marks, wrote %d whiteouts", report.Repaired, report.Whiteouts))

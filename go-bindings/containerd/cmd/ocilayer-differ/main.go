@@ -17,7 +17,7 @@ import (
 	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/differ"
 )
 
-// Exit statuses. Those of check and audit are those of `ocilayer check` and `ocilayer audit`.
+// Exit statuses. Those of check, audit and verify are those of the commands of ocilayer of that name.
 const (
 	exitFailed = 1
 	exitUsage  = 2
@@ -30,6 +30,7 @@ const (
 const usage = `Usage: ocilayer-differ [serve] [FLAGS]   serve containerd's diff service
        ocilayer-differ check [FLAGS]     check the kernel and containerd's configuration
        ocilayer-differ audit [FLAGS]     compare snapshots with the layers that they were made of
+       ocilayer-differ verify [FLAGS]    the same for what a power cut leaves, with figures for Prometheus
        ocilayer-differ --version         print the version, the commit, and what decompresses gzip
 
 ocilayer-differ COMMAND --help tells the flags of a command.
@@ -66,6 +67,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return check(ctx, rest, stdout, stderr)
 	case "audit":
 		return auditSnapshots(ctx, rest, stdout, stderr)
+	case "verify":
+		return verifySnapshots(ctx, rest, stdout, stderr)
 	}
 	// Flags without a command are those of serve.
 	if command == "" || command[0] == '-' {

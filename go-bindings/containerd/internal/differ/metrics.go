@@ -5,28 +5,39 @@ package differ
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
 	"net/http"
+	"os"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
 	ocilayer "github.com/ocilayer/ocilayer/go-bindings"
 )
 
 type metrics struct {
 	registry *prometheus.Registry
-	layers   *prometheus.CounterVec
-	bytes    *prometheus.CounterVec
-	stages   *prometheus.CounterVec
-	errors   *prometheus.CounterVec
-	skipped  *prometheus.CounterVec
-	seconds  prometheus.Histogram
-	running  prometheus.Gauge
-	waiting  prometheus.Gauge
+	// gatherers are the registry and what others have written.
+	gatherers prometheus.Gatherers
+	layers    *prometheus.CounterVec
+	bytes     *prometheus.CounterVec
+	stages    *prometheus.CounterVec
+	errors    *prometheus.CounterVec
+	skipped   *prometheus.CounterVec
+	seconds   prometheus.Histogram
+	running   prometheus.Gauge
+	waiting   prometheus.Gauge
 }
 
-func newMetrics() *metrics {
+// newMetrics also shows those of the last verification, which are in a file if there was one.
+func newMetrics(verification string) *metrics {
 	counter := func(name, help string, label string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "ocilayer_differ", Name: name, Help: help}, []string{label})
 	}
@@ -48,6 +59,9 @@ func newMetrics() *metrics {
 		running: gauge("running", "Applies that run."),
 		waiting: gauge("waiting", "Applies that wait for others."),
 	}
+	m.gatherers = prometheus.Gatherers{m.registry, prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		return figuresIn(verification)
+	})}
 	m.registry.MustRegister(m.layers, m.bytes, m.stages, m.errors, m.skipped, m.seconds, m.running, m.waiting,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, result := range []string{"applied", "failed", "refused"} {
@@ -58,8 +72,26 @@ func newMetrics() *metrics {
 
 func (m *metrics) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.gatherers, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
 	return mux
+}
+
+// figuresIn reads figures in Prometheus's text format; none if there is no such file.
+func figuresIn(path string) ([]*dto.MetricFamily, error) {
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return slices.Collect(maps.Values(families)), nil
 }
 
 func (m *metrics) refused() { m.layers.WithLabelValues("refused").Inc() }

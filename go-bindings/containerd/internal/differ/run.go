@@ -51,7 +51,7 @@ func Run(ctx context.Context, config *Config, stderr io.Writer) error {
 	}
 	defer conn.Close()
 	store := blobs.New(conn, config.ContentRoot, log)
-	metrics := newMetrics()
+	metrics := newMetrics(filepath.Join(config.State, verification))
 	service, err := newService(config, store, metrics, log)
 	if err != nil {
 		return err
@@ -123,6 +123,9 @@ func stop(server *grpc.Server, timeout time.Duration, log *slog.Logger) {
 		<-finished
 	}
 }
+
+// verification is where deploy/ocilayer-verify.service has its figures written, below the state directory.
+const verification = "verify.prom"
 
 func serveMetrics(address string, metrics *metrics, log *slog.Logger) (stop func(), err error) {
 	if address == "" {

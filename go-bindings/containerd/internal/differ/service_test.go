@@ -54,7 +54,7 @@ func newTestService(t *testing.T, applier diff.Applier, slots int) (*service, *d
 	request := &diffapi.ApplyRequest{Diff: oci.DescriptorToProto(ocispec.Descriptor{}), Mounts: mount.ToProto([]mount.Mount{{Type: "bind", Source: root}})}
 	return &service{
 		log: slog.New(slog.NewTextHandler(io.Discard, nil)), applier: applier, roots: roots,
-		metrics: newMetrics(), slots: make(chan struct{}, slots),
+		metrics: newMetrics(""), slots: make(chan struct{}, slots),
 	}, request
 }
 
@@ -209,7 +209,11 @@ func TestDiffIsNotImplementedSoThatTheNextDifferWritesTheLayer(t *testing.T) {
 }
 
 func TestMetricsCountLayersBytesStagesAndKindsOfErrors(t *testing.T) {
-	m := newMetrics()
+	verified := filepath.Join(t.TempDir(), "verify.prom")
+	if err := os.WriteFile(verified, []byte("# TYPE ocilayer_verify_findings gauge\nocilayer_verify_findings{kind=\"missing\"} 3\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m := newMetrics(verified)
 	m.applied(&ocilayer.Report{BlobBytes: 5, LayerBytes: 7, FileBytes: 3, Decompress: 2e9, Wall: 1e9,
 		Skipped: []ocilayer.Skipped{{Text: "device", Count: 4}}}, nil)
 	m.applied(nil, fmt.Errorf("layer: %w", ocilayer.ErrCorrupt))
@@ -222,6 +226,7 @@ func TestMetricsCountLayersBytesStagesAndKindsOfErrors(t *testing.T) {
 		`layers_total{result="applied"} 1`, `layers_total{result="failed"} 3`, `layers_total{result="refused"} 1`,
 		`bytes_total{of="blob"} 5`, `bytes_total{of="layer"} 7`, `bytes_total{of="files"} 3`,
 		`stage_seconds_total{stage="decompress"} 2`, `skipped_total{reason="device"} 4`,
+		`ocilayer_verify_findings{kind="missing"} 3`,
 		`errors_total{kind="corrupt"} 1`, `errors_total{kind="containerd"} 1`, `errors_total{kind="cancelled"} 1`,
 		`apply_seconds_count 1`,
 	} {

@@ -34,6 +34,13 @@ type Config struct {
 	// Namespace of containerd; all of them if it is empty.
 	Namespace string
 	Repair    ocilayer.Repair
+	Compare   ocilayer.Compare
+	// OnlyExact leaves out images of which not all blobs are there to compare with.
+	OnlyExact bool
+}
+
+func (c Config) restores() bool {
+	return c.Repair == ocilayer.RepairRestore || c.Repair == ocilayer.RepairRestoreLive
 }
 
 // Image is an image of one platform, as it is unpacked.
@@ -122,7 +129,7 @@ func (a *auditor) manifest(ctx context.Context, image Image, manifest ocispec.Ma
 		return nil
 	}
 	a.seen[dirs[len(dirs)-1]] = true
-	options := []ocilayer.Option{ocilayer.WithRepair(a.config.Repair)}
+	options := []ocilayer.Option{ocilayer.WithRepair(a.config.Repair), ocilayer.WithCompare(a.config.Compare)}
 	if userxattr {
 		options = append(options, ocilayer.WithMode(ocilayer.ModeOverlayUserXattr))
 	}
@@ -139,7 +146,13 @@ func (a *auditor) manifest(ctx context.Context, image Image, manifest ocispec.Ma
 	switch {
 	case err == nil:
 		report, err = ocilayer.Audit(ctx, layers, tell, options...)
+	case errors.Is(err, errNoBlob) && a.config.OnlyExact:
+		report, err = &ocilayer.AuditReport{}, nil
 	case errors.Is(err, errNoBlob):
+		if a.config.restores() {
+			// There is nothing to restore from: what looks wrong is told of.
+			options = append(options, ocilayer.WithRepair(ocilayer.RepairNone))
+		}
 		slices.Reverse(dirs)
 		report, err = ocilayer.AuditDirectories(ctx, dirs, tell, options...)
 	}
@@ -172,6 +185,11 @@ func (a *auditor) open(ctx context.Context, manifest ocispec.Manifest, dirs []st
 			return nil, closeAll, fmt.Errorf("layer %s: %w", desc.Digest, err)
 		}
 		open = append(open, ra)
+		if a.config.restores() {
+			if err := check(ra, desc); err != nil {
+				return nil, closeAll, err
+			}
+		}
 		layer := ocilayer.AuditLayer{Directory: dirs[i]}
 		if file, err := a.store.File(ctx, desc); err == nil {
 			open = append(open, file)
@@ -182,4 +200,16 @@ func (a *auditor) open(ctx context.Context, manifest ocispec.Manifest, dirs []st
 		layers = append(layers, layer)
 	}
 	return layers, closeAll, nil
+}
+
+// check reads a blob that is to be restored from: what harmed the snapshot may have harmed it, too.
+func check(ra content.ReaderAt, desc ocispec.Descriptor) error {
+	verifier := desc.Digest.Verifier()
+	if _, err := io.Copy(verifier, bufio.NewReaderSize(content.NewReader(ra), remoteChunk)); err != nil {
+		return fmt.Errorf("layer %s: %w", desc.Digest, err)
+	}
+	if !verifier.Verified() {
+		return fmt.Errorf("layer %s: its blob in the content store is damaged: pull the image again", desc.Digest)
+	}
+	return nil
 }
