@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -129,5 +130,37 @@ func TestAuditEndsWithTheCallersOwnError(t *testing.T) {
 	_, err := ocilayer.Audit(context.Background(), []ocilayer.AuditLayer{{nil, t.TempDir()}}, nil)
 	if !errors.Is(err, ocilayer.ErrInvalidArgument) || !strings.Contains(err.Error(), "no reader") {
 		t.Errorf("without a reader: %v", err)
+	}
+}
+
+func TestAuditRestoresWhatWasCut(t *testing.T) {
+	s := newStack(t)
+	names, err := filepath.Glob(filepath.Join(s.directories[1], "srv", "*"))
+	if err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	before, err := os.ReadFile(names[0])
+	if err == nil {
+		err = os.Remove(names[0])
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := s.audit(nil, ocilayer.WithCompare(ocilayer.CompareSizes))
+	if err != nil || report.Damage[ocilayer.DamageMissing] != 1 || report.Restored != 0 {
+		t.Fatalf("what is missing: %v, %+v", err, report)
+	}
+	if report, err = s.audit(nil, ocilayer.WithRepair(ocilayer.RepairRestore)); err != nil || report.Restored == 0 {
+		t.Fatalf("restore: %v, %+v", err, report)
+	}
+	if report, err = s.audit(nil); err != nil || report.Damaged {
+		t.Errorf("afterwards: %v, %+v", err, report)
+	}
+	if after, err := os.ReadFile(names[0]); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("%s: %v, %q, was %q", names[0], err, after, before)
+	}
+	_, err = ocilayer.AuditDirectories(context.Background(), s.directories[:], nil, ocilayer.WithRepair(ocilayer.RepairRestore))
+	if !errors.Is(err, ocilayer.ErrInvalidArgument) {
+		t.Errorf("without layers: %v", err)
 	}
 }

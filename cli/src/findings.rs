@@ -43,11 +43,14 @@ impl Printer<'_> {
                 serde_json::from_str(&report.to_json()).expect("a report is JSON");
             return writeln!(self.out, "{}", json!({ "audited": name, "report": report }));
         }
-        let counts: Vec<_> = report
+        let mut counts: Vec<_> = report
             .damage
             .iter()
             .map(|(kind, count)| format!("{} {}", kind.describe(), HumanCount(*count)))
             .collect();
+        if report.failed > 0 {
+            counts.push(format!("{} could not be read", HumanCount(report.failed)));
+        }
         let found = if counts.is_empty() { "clean".into() } else { counts.join(", ") };
         let layers = if report.layers == 1 { "layer" } else { "layers" };
         let name = name.map_or(String::new(), |name| format!("{}: ", name.escape_debug()));

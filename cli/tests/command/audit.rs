@@ -189,3 +189,49 @@ fn layers_of_a_live_mount_are_found_by_it_and_repaired_only_when_told_to() {
     drop(mounted);
     assert_eq!(audit(&place, &[]).code, Some(0));
 }
+
+#[test]
+fn what_was_cut_is_found_restored_and_found_no_more() {
+    let place = unpacked();
+    let verify = |more: &[&str]| {
+        let mut arguments: Vec<&str> = LAYERS.to_vec();
+        arguments[0] = "verify";
+        ocilayer(place.path(), &[&arguments, more].concat(), b"")
+    };
+    let ran = verify(&[]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "3 layers: clean\n"), "{ran:?}");
+    let file = place.path().join("3/srv/app/three");
+    let (time, size) = (fs::metadata(&file).unwrap().modified().unwrap(), 7);
+    for cut in [0, size] {
+        let open = fs::File::options().write(true).open(&file).unwrap();
+        open.set_len(0).unwrap();
+        open.set_len(cut).unwrap();
+        open.set_modified(time).unwrap();
+        let ran = verify(&["--json"]);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        let found: Value = serde_json::from_str(ran.stdout.lines().next().unwrap()).unwrap();
+        assert_eq!(
+            (&found["damage"], &found["path"]),
+            (&json!("differs"), &json!("srv/app/three"))
+        );
+        let ran = audit(&place, &["--restore"]);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.stdout.ends_with("3 layers: differs 1\nrestored 1 name\n"), "{ran:?}");
+        assert_eq!(fs::read(&file).unwrap(), b"content");
+        assert_eq!(verify(&["--content"]).code, Some(0));
+    }
+    fs::write(place.path().join("2.tar"), b"junk").unwrap();
+    let ran = verify(&[]);
+    assert_eq!(
+        (ran.code, ran.stdout.as_str()),
+        (Some(1), "2 layers: 1 could not be read\n"),
+        "{ran:?}"
+    );
+    for wrong in [&["--restore", "--repair"][..], &["--live"]] {
+        assert_eq!(audit(&place, wrong).code, Some(2), "{wrong:?}");
+    }
+    for wrong in [&["--restore", "--userxattr", "3:2:1"][..], &["--restore", "--mounts"]] {
+        let ran = ocilayer(place.path(), &[&["audit"], wrong].concat(), b"");
+        assert_eq!(ran.code, Some(2), "{wrong:?}");
+    }
+}
