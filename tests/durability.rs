@@ -23,14 +23,20 @@ use tempfile::TempDir;
 struct Call {
     number: i64,
     path: PathBuf,
+    /// Of an ioctl.
+    request: u64,
     flags: u64,
 }
 
+/// linux/fiemap.h and linux/btrfs.h.
+const FS_IOC_FIEMAP: u64 = 0xc020_660b;
+const BTRFS_IOC_WAIT_SYNC: u64 = 0x4008_9416;
+
 impl Call {
     fn of(trapped: &Trapped) -> Call {
-        let [fd, _, _, flags, ..] = trapped.arguments();
+        let [fd, request, _, flags, ..] = trapped.arguments();
         let path = fs::read_link(format!("/proc/self/fd/{fd}")).expect("an open file");
-        Call { number: trapped.number(), path, flags }
+        Call { number: trapped.number(), path, request, flags }
     }
 
     fn waits_for_data(&self) -> bool {
@@ -38,12 +44,17 @@ impl Call {
             && self.flags & u64::from(libc::SYNC_FILE_RANGE_WAIT_AFTER) != 0
     }
 
+    fn asks(&self, request: u64) -> bool {
+        self.number == libc::SYS_ioctl && self.request == request
+    }
+
     fn is_fsync(&self) -> bool {
         self.number == libc::SYS_fsync
     }
 }
 
-const CALLS: [i64; 5] = [
+const CALLS: [i64; 6] = [
+    libc::SYS_ioctl,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
     libc::SYS_sync_file_range,
@@ -98,6 +109,7 @@ fn made(root: &Path) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Metadata {
     Journal,
+    Transaction,
     Others,
 }
 
@@ -111,7 +123,7 @@ fn on_each(mut check: impl FnMut(&Path, Metadata)) {
         ("ext4", &["mkfs.ext4", "-q", "-F", "-O", "has_journal"][..], Metadata::Journal),
         ("ext4", &["mkfs.ext4", "-q", "-F", "-O", "^has_journal"], Metadata::Others),
         ("xfs", &["mkfs.xfs", "-q", "-f"], Metadata::Journal),
-        ("btrfs", &["mkfs.btrfs", "-q", "-f"], Metadata::Others),
+        ("btrfs", &["mkfs.btrfs", "-q", "-f"], Metadata::Transaction),
     ];
     for (kind, make, metadata) in kinds {
         if needs::tool(make[0]) {
@@ -131,6 +143,7 @@ fn every_file_is_waited_for_and_what_leads_to_it_comes_last() {
             assert!(!calls.iter().any(|call| call.number == libc::SYS_syncfs), "{calls:?}");
             let waited = |call: &&Call| match metadata {
                 Metadata::Journal => call.waits_for_data(),
+                Metadata::Transaction => call.asks(FS_IOC_FIEMAP),
                 Metadata::Others => call.is_fsync(),
             };
             let synced: BTreeSet<_> =
@@ -144,6 +157,11 @@ fn every_file_is_waited_for_and_what_leads_to_it_comes_last() {
                     assert_eq!(calls.iter().filter(|call| call.is_fsync()).count(), 1);
                     let before = &calls[calls.len() - 2];
                     assert!(before.number == libc::SYS_fchmod && before.path == root, "{before:?}");
+                }
+                Metadata::Transaction => {
+                    assert_eq!(calls.iter().filter(|call| call.is_fsync()).count(), 1);
+                    let before = &calls[calls.len() - 2];
+                    assert!(before.asks(BTRFS_IOC_WAIT_SYNC) && before.path == root, "{before:?}");
                 }
                 Metadata::Others => {
                     let missing: Vec<_> = directories.difference(&synced).collect();
@@ -161,13 +179,13 @@ fn every_file_is_waited_for_and_what_leads_to_it_comes_last() {
 fn data_that_cannot_be_written_fail_with_the_file_that_has_them() {
     let layer =
         archive(&(0..80).map(|number| file(format!("f{number}")).data("data")).collect::<Vec<_>>());
+    let waits = |call: &Call| call.waits_for_data() || call.asks(FS_IOC_FIEMAP);
     on_each(|at, _| {
         for threads in [1, 4] {
             let place = TempDir::new_in(at).expect("tempdir");
             let answer = |trapped: &Trapped| {
                 let call = Call::of(trapped);
-                let is_it =
-                    call.path.ends_with("f41") && (call.waits_for_data() || call.is_fsync());
+                let is_it = call.path.ends_with("f41") && (waits(&call) || call.is_fsync());
                 if is_it { Answer::Fail(libc::EIO) } else { Answer::Go }
             };
             let options = Options::default().threads(threads).sync(Sync::Files);

@@ -4,8 +4,8 @@
 //! The kernel is told to write a file's data when the file is complete, and is waited for some
 //! files later, when most of it is done. What else a layer has, names, owners, modes, times, xattrs
 //! and extents, is metadata. Where all of that goes through one journal, in order, a last change
-//! of the root and one fsync(2) of it bring all of it to the disk; elsewhere it takes an fsync(2)
-//! of each file and each directory.
+//! of the root and one fsync(2) of it bring all of it to the disk; btrfs commits a transaction; elsewhere
+//! it takes an fsync(2) of each file and each directory.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -16,11 +16,12 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{fstat, fsync, major, minor};
 use rustix::io::{Errno, retry_on_intr};
+use rustix::system::uname;
 
 use super::attributes::set_mode;
 use super::error::{ApplyError, Failing, JobError};
-use crate::sys::filesystem;
 use crate::sys::write_out::{start_write_out, wait_for_write_out};
+use crate::sys::{btrfs, filesystem};
 use crate::tar::Place;
 
 /// Files that are being written out at one time, each with a descriptor.
@@ -53,14 +54,15 @@ impl From<NotWritten<Place>> for JobError {
 enum Metadata {
     /// The journal's next commit, with all that came before.
     Journal,
+    /// The commit of btrfs's running transaction.
+    Transaction,
     /// An fsync(2) of each file and directory.
     Each,
 }
 
 impl<P> WriteOut<P> {
     pub(crate) fn below(root: &OwnedFd) -> WriteOut<P> {
-        let metadata = if has_one_journal(root) { Metadata::Journal } else { Metadata::Each };
-        WriteOut { metadata, kept: Mutex::default() }
+        WriteOut { metadata: Metadata::on(root), kept: Mutex::default() }
     }
 
     /// Whether directories need an fsync(2) of their own.
@@ -91,6 +93,7 @@ impl<P> WriteOut<P> {
     fn wait(&self, fd: &OwnedFd, file: P) -> Result<(), NotWritten<P>> {
         let (operation, waited) = match self.metadata {
             Metadata::Journal => ("sync_file_range", wait_for_write_out(fd.as_fd())),
+            Metadata::Transaction => ("FS_IOC_FIEMAP", btrfs::wait_for_extents(fd)),
             Metadata::Each => ("fsync", retry_on_intr(|| fsync(fd))),
         };
         waited.map_err(|errno| NotWritten { file, operation, errno })
@@ -98,26 +101,47 @@ impl<P> WriteOut<P> {
 
     /// When all is made and written out: the metadata.
     pub(crate) fn commit(&self, root: impl AsFd) -> Result<(), ApplyError> {
-        if self.metadata == Metadata::Journal {
-            // A change of the root's inode is in the newest transaction, and transactions reach
-            // the disk in their order.
-            let mode = fstat(&root).failing("fstat of the root")?.st_mode;
-            set_mode(root.as_fd(), mode & 0o7777)?;
-            retry_on_intr(|| fsync(&root)).failing("fsync of the root")?;
+        match self.metadata {
+            Metadata::Journal => {
+                // A change of the root's inode is in the newest transaction, and transactions reach
+                // the disk in their order.
+                let mode = fstat(&root).failing("fstat of the root")?.st_mode;
+                set_mode(root.as_fd(), mode & 0o7777)?;
+                retry_on_intr(|| fsync(&root)).failing("fsync of the root")
+            }
+            Metadata::Transaction => {
+                btrfs::commit(&root).failing("BTRFS_IOC_WAIT_SYNC")?;
+                // Fails where the commit did.
+                retry_on_intr(|| fsync(&root)).failing("fsync of the root")
+            }
+            Metadata::Each => Ok(()),
         }
-        Ok(())
     }
 }
 
-/// Whether an fsync(2) brings all older metadata of the file system to the disk as well. So it is
-/// on XFS and on ext4 with a journal, where a file's pages count as written only when the extents
-/// and the size that lead to them are in the journal too.
-fn has_one_journal(root: &OwnedFd) -> bool {
-    match filesystem::name(root).as_deref() {
-        Ok("xfs") => true,
-        Ok("ext4") => fstat(root).is_ok_and(|stat| ext4_has_journal(stat.st_dev)),
-        _ => false,
+impl Metadata {
+    /// On XFS and on ext4 with a journal an fsync(2) brings all older metadata of the file system to the
+    /// disk as well, and a file's pages count as written only when the extents and the size that lead
+    /// to them are in the journal too.
+    fn on(root: &OwnedFd) -> Metadata {
+        match filesystem::name(root).as_deref() {
+            Ok("xfs") => Metadata::Journal,
+            Ok("ext4") if fstat(root).is_ok_and(|stat| ext4_has_journal(stat.st_dev)) => {
+                Metadata::Journal
+            }
+            Ok("btrfs") if fiemap_waits_for_extents() => Metadata::Transaction,
+            _ => Metadata::Each,
+        }
     }
+}
+
+/// Linux 6.1 and newer: before, FIEMAP_FLAG_SYNC waited for the pages only, and btrfs makes a file's extents
+/// known after that.
+fn fiemap_waits_for_extents() -> bool {
+    let uname = uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(6), Some(1))
 }
 
 /// As sysfs tells: the process that writes the journal, or that there is none. Kernels without

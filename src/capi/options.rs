@@ -248,6 +248,8 @@ impl ocilayer_options {
     }
 
     fn read_to(&self) -> Result<ReadTo, ArgumentError> {
+        // It counts for audits only, and is wrong for all.
+        self.compare()?;
         meaning(&READ_TOS, "options.read_to", self.read_to)
     }
 

@@ -3,6 +3,7 @@
 //! code outside the C boundary.
 #![allow(unsafe_code)]
 
+pub(crate) mod btrfs;
 pub(crate) mod filesystem;
 #[cfg(feature = "isal")]
 pub(crate) mod isal;

@@ -3,7 +3,8 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -58,14 +59,25 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
+        // A program that another thread is starting has all descriptors until it runs.
+        for _ in 0..100 {
+            if output("umount", &["--recursive"], &[&self.at]).status.success() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         // With what a test that failed has left mounted in it.
         run("umount", &["--recursive"], &[&self.at]);
     }
 }
 
-pub fn run(program: &str, words: &[&str], paths: &[&Path]) {
+fn output(program: &str, words: &[&str], paths: &[&Path]) -> Output {
     let mut command = Command::new(program);
     command.args(words).args(paths.iter().map(|path| path.as_os_str()));
-    let output = command.output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    command.output().unwrap_or_else(|error| panic!("{program}: {error}"))
+}
+
+pub fn run(program: &str, words: &[&str], paths: &[&Path]) {
+    let output = output(program, words, paths);
     assert!(output.status.success(), "{program} {words:?}: {output:?}");
 }
