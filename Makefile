@@ -193,11 +193,13 @@ check-foreign:
 test-s390x:
 	scripts/check-targets test
 
-## test-powercut: CUTS=100 cuts for each file system and kind of sync, and what they damaged; root
+## test-powercut: CUTS=100 cuts for each file system and kind of sync, and what they damaged; root.
+##     DEVICE=forgetful: by a device that loses what it was not told to flush
 .PHONY: test-powercut
 test-powercut:
 	$(need) $(TEST_PACKAGES)
-	TMPDIR=$$(scripts/scratch) OCILAYER_CUTS=$(or $(CUTS),100) $(CARGO) test --quiet --test power_cut -- --nocapture
+	$(if $(DEVICE),$(CARGO) build --quiet --release --manifest-path tests/$(DEVICE)/Cargo.toml --target-dir "$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/$(DEVICE)")
+	$(if $(DEVICE),OCILAYER_FORGETFUL="$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/forgetful/release/ocilayer-forgetful") TMPDIR=$$(scripts/scratch) OCILAYER_CUTS=$(or $(CUTS),100) $(CARGO) test --quiet --test power_cut -- --nocapture
 
 ## header: writes include/ocilayer.h anew from src/capi, and from it the manual pages of its functions
 .PHONY: header

@@ -2,13 +2,16 @@
 //! Layers that were reported complete when the power went: a cut is a copy of what the block device
 //! has received so far, made in one step by FICLONE, and mounted elsewhere with its journal replayed.
 //!
-//! The device is taken to keep what it has received: one that loses what it was not told to flush
-//! is not tried here. `OCILAYER_CUTS` says how many cuts for each file system and kind of sync.
+//! The device is taken to keep what it has received, unless `OCILAYER_FORGETFUL` names the program of
+//! tests/forgetful: then it loses any part of what it was not told to flush. `OCILAYER_CUTS` says how many
+//! cuts for each file system and kind of sync.
 
 mod common;
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -101,11 +104,77 @@ fn some_time() -> Duration {
     Duration::from_micros(u64::from(now.subsec_nanos()) / 7 % LATEST.as_micros() as u64)
 }
 
+/// What the file system is on.
+struct Device {
+    image: PathBuf,
+    forgetful: Option<Child>,
+    /// Where its files are.
+    _place: TempDir,
+}
+
+impl Device {
+    fn new(around: &Path) -> Device {
+        let place = TempDir::new_in(around).expect("tempdir");
+        let Some(program) = std::env::var_os("OCILAYER_FORGETFUL") else {
+            let image = place.path().join("image");
+            File::create(&image).and_then(|file| file.set_len(SIZE)).expect("an image");
+            return Device { image, forgetful: None, _place: place };
+        };
+        let at = place.path().join("at");
+        fs::create_dir(&at).expect("mkdir");
+        let child = Command::new(program)
+            .args([at.as_os_str(), place.path().as_os_str()])
+            .arg(SIZE.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut device = Device {
+            image: at.join("image"),
+            forgetful: Some(child.expect("spawn")),
+            _place: place,
+        };
+        assert_eq!(device.answer(), "ready");
+        device
+    }
+
+    /// Copies what a loss of power leaves now.
+    fn cut(&mut self, to: &Path) {
+        let Some(child) = &mut self.forgetful else {
+            let (from, to) = (File::open(&self.image), File::create(to));
+            return ioctl_ficlone(to.expect("create"), from.expect("open")).expect("FICLONE");
+        };
+        let input = child.stdin.as_mut().expect("a pipe");
+        writeln!(input, "cut {}", to.display()).expect("write");
+        self.answer().parse::<usize>().expect("a number of writes");
+    }
+
+    fn answer(&mut self) -> String {
+        let output = self.forgetful.as_mut().expect("a child").stdout.as_mut().expect("a pipe");
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while output.read(&mut byte).expect("read") == 1 && byte[0] != b'\n' {
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).expect("text")
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.forgetful {
+            drop(child.stdin.take());
+            let ended = child.wait().expect("wait");
+            assert!(ended.success() || std::thread::panicking(), "{ended}");
+        }
+    }
+}
+
 /// One cut: layers that were complete, and what is wrong with them.
 fn cut(around: &Path, kind: &Kind, sync: Sync, layers: &Layers) -> (usize, Vec<String>) {
     let cloned = around.join("clone");
     let before = {
-        let mounted = Mounted::made_in(around, kind.name, kind.make, SIZE);
+        let mut device = Device::new(around);
+        let mounted = Mounted::made_on(&device.image, kind.name, kind.make);
         let roots: Vec<_> = (0..LAYERS).map(|number| root(&mounted.at, number)).collect();
         // The roots' own names are the caller's to bring to the disk.
         syncfs(File::open(&mounted.at).expect("open")).expect("syncfs");
@@ -128,8 +197,7 @@ fn cut(around: &Path, kind: &Kind, sync: Sync, layers: &Layers) -> (usize, Vec<S
                 left -= step;
             }
             let before = complete.load(Ordering::Acquire);
-            let (from, to) = (File::open(&mounted.image), File::create(&cloned));
-            ioctl_ficlone(to.expect("create"), from.expect("open")).expect("FICLONE");
+            device.cut(&cloned);
             is_cut.store(true, Ordering::Release);
             before
         })

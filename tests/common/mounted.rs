@@ -39,6 +39,16 @@ impl Mounted {
         })
     }
 
+    /// In a file that is there already.
+    pub fn made_on(image: &Path, kind: &str, make: &[&str]) -> Mounted {
+        let mut mounted = Mounted::mount(&std::env::temp_dir(), |_, at| {
+            run(make[0], &make[1..], &[image]);
+            run("mount", &["-t", kind, "-o", "loop"], &[image, at]);
+        });
+        mounted.image = image.to_owned();
+        mounted
+    }
+
     /// What `put` has put into the file that it is told.
     pub fn put_in(dir: &Path, kind: &str, options: &str, put: impl FnOnce(&Path)) -> Mounted {
         Mounted::mount(dir, |image, at| {
