@@ -27,6 +27,7 @@ lint: lint-tools
 	$(CARGO) clippy --quiet --lib --features "$$(scripts/features)" -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps --workspace
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+	$(CARGO) fmt --manifest-path tests/forgetful/Cargo.toml --check
 	CARGO_TARGET_DIR="$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/fuzz" $(CARGO) clippy --quiet --release --manifest-path fuzz/Cargo.toml --config fuzz/.cargo/config.toml -- -D warnings
 	$(CARGO) test --quiet --test structure
 	@wrong=$$(gofmt -l go-bindings bench/go); [ -z "$$wrong" ] || { echo "gofmt would change $$wrong"; exit 1; }

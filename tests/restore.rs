@@ -353,6 +353,27 @@ fn what_an_open_file_shows_stays_as_it_is() {
 }
 
 #[test]
+fn what_is_linked_to_another_place_does_not_change_there() {
+    if !needs::overlay() {
+        return;
+    }
+    for name in ["own/file", "own/x", "f", "s", "p"] {
+        let stack = Stack::of(&rich(), Mode::Overlay);
+        let outside = stack.base.path().join("outside");
+        fs::hard_link(stack.at(1, name), &outside).expect("link");
+        assert_eq!(stack.audit().0, [""; 0], "{name}");
+        std::os::unix::fs::lchown(&outside, Some(1), Some(1)).expect("chown");
+        let before = Tree::of(stack.base.path()).at("outside").clone();
+        let (_, report) = stack.restore();
+        assert!(report.restored > 0, "{name}");
+        assert_eq!(stack.audit().0, [""; 0], "{name}");
+        let after = Tree::of(stack.base.path()).at("outside").clone();
+        assert_eq!((before.uid, before.mode, before.mtime), (after.uid, after.mode, after.mtime));
+        assert!(after.linked.is_none(), "{name}");
+    }
+}
+
+#[test]
 fn names_of_others_stay_and_what_a_killed_restore_left_goes() {
     if !needs::overlay() {
         return;

@@ -13,6 +13,9 @@ use crate::layer::{self, LayerError};
 use crate::options::Owners;
 use crate::tar::{Entry, Kind, Time};
 
+/// Names and values.
+pub(super) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// One inode of the layer.
 pub(super) struct Inode {
     pub(super) kind: Kind,
@@ -27,7 +30,7 @@ pub(super) struct Inode {
     /// Target of a symlink.
     pub(super) link: Box<[u8]>,
     pub(super) device: (u32, u32),
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) xattrs: Xattrs,
     /// Of a file.
     pub(super) content: RefCell<Content>,
     /// The content, where it was kept for restoring.
@@ -125,7 +128,7 @@ impl Inode {
     }
 
     /// As something is on disk.
-    pub(super) fn on_disk(stat: &Stat, xattrs: Vec<(Vec<u8>, Vec<u8>)>, link: Vec<u8>) -> Inode {
+    pub(super) fn on_disk(stat: &Stat, xattrs: Xattrs, link: Vec<u8>) -> Inode {
         Inode {
             kind: match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => Kind::Directory,

@@ -20,7 +20,7 @@ use super::sender::{DamageSender, Wrong};
 use super::spool::Spool;
 use super::stack::{Level, Stack};
 use crate::errno::Errno;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Result};
 use crate::layer::{Names, SkippedNames};
 use crate::observer::Progress;
 use crate::operation;
@@ -168,7 +168,7 @@ impl<'r> Run<'r> {
         let Reading { pipeline, mut expected, spool, .. } = reading;
         expected.finish();
         match read {
-            Ok(_) => pipeline.finish().map_err(Error::from)?.compare(&self.options.expect)?,
+            Ok(_) => pipeline.finish()?.compare(&self.options.expect)?,
             Err(error) => {
                 pipeline.abandon();
                 return Err(error);

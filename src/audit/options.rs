@@ -52,7 +52,7 @@ pub struct AuditOptions {
     /// [`Sync::Files`](crate::Sync::Files).
     ///
     /// A file whose content differs is replaced: whoever has it open keeps the old one. Attributes
-    /// change in place. Content that is to be restored takes its size on disk twice for a moment.
+    /// change in place, unless the file has names elsewhere. Content that is to be restored takes its size on disk twice for a moment.
     pub restore: bool,
     /// Repairs and restores also what an overlay mount of this machine is using. Its view changes when
     /// it is mounted anew.

@@ -2,7 +2,8 @@
 //! Writes again what a layer's directory does not have as the layer has it.
 //!
 //! Content that differs gets a new inode, made beside it and renamed into its place: whoever has the
-//! old one open keeps it. Attributes, marks and whiteouts are set in place. What the layer has no name
+//! old one open keeps it. Attributes, marks and whiteouts are set in place, unless an inode has names
+//! elsewhere. What the layer has no name
 //! for stays as it is.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -16,7 +17,7 @@ use rustix::fs::{symlinkat, unlinkat, utimensat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::expected::{Expected, OnDisk, regular_file};
-use super::inode::{Content, Inode};
+use super::inode::{Content, Inode, Xattrs};
 use super::spool::Spool;
 use super::stack::{Below, Level, Part, Stack, failed, is_dir, split};
 use crate::apply::{Copy, NotWritten, Privileges, WriteOut, remove, remove_stale};
@@ -70,12 +71,18 @@ pub(super) struct Restore<'r> {
 
 impl Restore<'_> {
     /// How many names were mended. All of it is on disk by then.
-    pub(super) fn run(self, mut fixes: Vec<(Vec<u8>, Fix)>) -> Result<u64> {
+    pub(super) fn run(mut self, mut fixes: Vec<(Vec<u8>, Fix)>) -> Result<u64> {
         // Directories before what is in them.
         fixes.sort();
+        let groups = groups(self.expected, &fixes);
+        for (path, fix) in &mut fixes {
+            if *fix == Fix::Attributes && self.has_other_names(path, &groups)? {
+                *fix = Fix::Anew;
+            }
+        }
         let mut mending = Mending {
             write_out: WriteOut::below(self.stack.root(self.level)),
-            groups: groups(self.expected, &fixes),
+            groups,
             anew: anew(self.expected, &fixes),
             made: HashMap::new(),
             links: BTreeSet::new(),
@@ -92,6 +99,20 @@ impl Restore<'_> {
         mending.finish()?;
         fixes.dedup_by(|(a, _), (b, _)| a == b);
         Ok(fixes.len() as u64)
+    }
+}
+
+impl Restore<'_> {
+    /// Whether an inode has names that this layer does not give it: somebody has linked it to another
+    /// place, and what that shows must not change.
+    fn has_other_names(&mut self, path: &[u8], groups: &HashMap<Id, Vec<Vec<u8>>>) -> Result<bool> {
+        let described = self.expected.get(path).and_then(|name| name.described.as_ref());
+        let Some(inode) = described.filter(|inode| inode.kind != Kind::Directory) else {
+            return Ok(false);
+        };
+        let own = groups.get(&Rc::as_ptr(inode)).map_or(1, Vec::len);
+        let there = self.stack.stat(self.level, path)?;
+        Ok(there.is_some_and(|stat| usize::try_from(stat.st_nlink).unwrap_or(usize::MAX) > own))
     }
 }
 
@@ -639,11 +660,11 @@ fn id(stat: &Stat) -> (u64, u64) {
 }
 
 /// What unpack copies from a lower layer, as it is on disk there.
-fn on_disk(stat: &Stat, xattrs: Vec<(Vec<u8>, Vec<u8>)>, link: Vec<u8>) -> Rc<Inode> {
+fn on_disk(stat: &Stat, xattrs: Xattrs, link: Vec<u8>) -> Rc<Inode> {
     Rc::new(Inode::on_disk(stat, xattrs, link))
 }
 
-fn xattrs_of(fd: impl AsFd) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+fn xattrs_of(fd: impl AsFd) -> Result<Xattrs, Errno> {
     let mut xattrs = Vec::new();
     for name in xattr::list(&fd)? {
         // trusted.* is between that file and the kernel.
