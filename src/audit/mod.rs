@@ -48,7 +48,7 @@ pub use verify::verify;
 /// missing, too many, or other ones. A mark that hides nothing is not told of, nor is what overlayfs
 /// keeps for itself in a directory. Holes in sparse files are not read.
 ///
-/// Memory holds the names of one layer at a time, up to [`Limits::memory`](field@Limits::memory), no
+/// Memory holds the names of one layer at a time, up to [`Limits::memory`](field@crate::Limits::memory), no
 /// content, and the paths of wrong marks.
 ///
 /// # Errors
