@@ -9,7 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::archive::{archive, dir, gzip, layer, zstd};
+use common::archive::{archive, dir, file, gzip, layer, zstd};
 use common::overlay::Overlay;
 use common::runner::{Setting, Way, apply};
 use common::seccomp::Openat2;
@@ -641,6 +641,70 @@ fn what_an_image_says_wrongly_is_told_by_name_and_leaves_no_layer() {
     fs::write(layout.place.path().join("blobs/sha256").join(&zeros), "{}").unwrap();
     let error = image::select(&layout.store(), &Choice::default()).unwrap_err();
     assert!(error.to_string().contains("has digest sha256:"), "{error}");
+}
+
+/// Small files that would take years, or all memory, if they were taken by their word.
+#[test]
+fn what_multiplies_itself_is_refused() {
+    let index = |manifests: &[Value]| json!({ "schemaVersion": 2, "manifests": manifests });
+    let error = |layout: &Layout| {
+        image::select(&layout.store(), &Choice::default()).unwrap_err().to_string()
+    };
+    // An index that names one index a thousand times, which names another one as often, and so on.
+    let mut layout = Layout::new();
+    let mut innermost = layout.manifest(&archives(&["a=1"]), |_, _| {});
+    innermost["annotations"]["vnd.docker.reference.type"] = json!("attestation-manifest");
+    let mut named = innermost.clone();
+    for _ in 0..3 {
+        let all = index(&vec![named; 1_000]);
+        named = layout.blob(all.to_string().as_bytes());
+    }
+    layout.manifests = vec![named];
+    assert_eq!(error(&layout), "more than 4096 manifests");
+    // One index in the other, deeper than any.
+    let mut layout = Layout::new();
+    let mut named = innermost.clone();
+    for _ in 0..20 {
+        named = layout.blob(index(&[named]).to_string().as_bytes());
+    }
+    layout.manifests = vec![named];
+    assert!(error(&layout).contains("indexes inside of indexes"), "{}", error(&layout));
+    // One that names itself can only say so falsely.
+    let mut layout = Layout::new();
+    let own = json!({ "digest": sha256(b"itself"), "size": 1 });
+    let path = format!("blobs/{}", sha256(b"itself").replacen(':', "/", 1));
+    fs::write(layout.place.path().join(path), index(std::slice::from_ref(&own)).to_string())
+        .unwrap();
+    layout.manifests = vec![own];
+    assert!(error(&layout).contains("has digest sha256:"), "{}", error(&layout));
+    // A manifest of 8 MB, named some hundred times.
+    let mut layout = Layout::new();
+    let padding = "x".repeat(8_000_000);
+    let mut named = layout.manifest(&archives(&["a=1"]), |manifest, _| {
+        manifest["annotations"] = json!({ "padding": padding });
+    });
+    named["annotations"]["vnd.docker.reference.type"] = json!("attestation-manifest");
+    layout.manifests = vec![named; 100];
+    assert!(error(&layout).contains("bytes of indexes, manifests"), "{}", error(&layout));
+    // One of 100 MB.
+    let mut layout = Layout::new();
+    layout.manifests = vec![json!({ "digest": sha256(b"large"), "size": 100_000_000 })];
+    let path = format!("blobs/{}", sha256(b"large").replacen(':', "/", 1));
+    let large = fs::File::create(layout.place.path().join(path)).unwrap();
+    large.set_len(100_000_000).unwrap();
+    assert!(error(&layout).contains("larger than 8388608 bytes"), "{}", error(&layout));
+    // An archive by docker save that has one image very often.
+    let place = place("docker");
+    let config = json!({ "rootfs": { "diff_ids": [] } }).to_string();
+    let one = json!({ "Config": "config.json", "RepoTags": [], "Layers": [] });
+    let manifest = json!(vec![one; 20_000]).to_string();
+    let entries = [file("manifest.json").data(&manifest), file("config.json").data(&config)];
+    let path = place.path().join("image.tar");
+    fs::write(&path, archive(&entries)).unwrap();
+    let store = image::open(&path).unwrap().expect("an image");
+    let error = image::select(&store, &Choice::default()).unwrap_err();
+    assert_eq!(error.to_string(), "more than 4096 manifests");
+    assert_eq!(image::read(&store).unwrap_err().to_string(), "more than 4096 manifests");
 }
 
 #[test]

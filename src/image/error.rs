@@ -9,6 +9,9 @@ use crate::errno::{Errno, Plain};
 use crate::error::ErrorKind;
 use crate::options::OptionsError;
 
+/// And of all that is read to find an image.
+pub(super) const JSON_ALL_MAX: usize = 256 << 20;
+
 /// Indexes, manifests and configs. containerd reads as much of one.
 pub(super) const JSON_MAX: u64 = 8 << 20;
 
@@ -116,6 +119,9 @@ pub enum ImageError {
     /// More manifests than any image has.
     #[error("more than {MANIFESTS_MAX} manifests")]
     TooMany,
+    /// More JSON than any image has, if all that its indexes and manifests name is read as often as they do.
+    #[error("more than {JSON_ALL_MAX} bytes of indexes, manifests and configurations")]
+    TooMuch,
 }
 
 impl ImageError {
@@ -142,9 +148,10 @@ impl ImageError {
             | ImageError::Counts { .. } => (K::Archive, Errno::BADMSG),
             ImageError::Differs { .. } | ImageError::Size { .. } => (K::Digest, Errno::BADMSG),
             ImageError::MediaType(..) => (K::Unsupported, Errno::OPNOTSUPP),
-            ImageError::TooLarge(_) | ImageError::TooDeep | ImageError::TooMany => {
-                (K::Limit, Errno::FBIG)
-            }
+            ImageError::TooLarge(_)
+            | ImageError::TooDeep
+            | ImageError::TooMany
+            | ImageError::TooMuch => (K::Limit, Errno::FBIG),
             ImageError::NotEmpty(_) => (K::InvalidArgument, Errno::NOTEMPTY),
             ImageError::NoSuch { .. } => (K::InvalidArgument, Errno::NOENT),
             ImageError::NoLayout(_)

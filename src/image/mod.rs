@@ -23,8 +23,8 @@ use serde_json::Value;
 
 use crate::digest::Digest;
 
-use error::{DEPTH_MAX, MANIFESTS_MAX, Result};
-use json::{array, blob, digest, is_layer, read_json, text};
+use error::{DEPTH_MAX, Result};
+use json::{Json, array, blob, digest, is_layer, text};
 
 pub use blobs::{Blobs, Layers};
 pub use chain::{ChainLayer, Image, Platform};
@@ -76,9 +76,10 @@ pub fn open(path: &Path) -> Result<Option<Store>> {
 ///
 /// The index, a manifest or a config is missing, malformed, too large, or not what its digest says.
 pub fn read(store: &Store) -> Result<Contents> {
-    let mut reading = Reading { store, contents: Contents::default(), seen: HashSet::new() };
+    let (json, seen) = (Json::of(store), HashSet::new());
+    let mut reading = Reading { store, json, contents: Contents::default(), seen };
     if store.has("index.json") {
-        let index = read_json(store, "index.json", None)?;
+        let index = reading.json.read("index.json", None)?;
         reading.index(&index, "index.json", 0)?;
     } else {
         reading.docker_archive()?;
@@ -88,6 +89,7 @@ pub fn read(store: &Store) -> Result<Contents> {
 
 struct Reading<'s> {
     store: &'s Store,
+    json: Json<'s>,
     contents: Contents,
     /// Blobs that were met already: platforms share layers.
     seen: HashSet<String>,
@@ -104,15 +106,13 @@ impl Reading<'_> {
             if !self.seen.insert(blob.clone()) {
                 continue;
             }
-            if self.seen.len() > MANIFESTS_MAX {
-                return Err(ImageError::TooMany);
-            }
+            self.json.count()?;
             // A copy for one platform may keep the index of all.
             if !self.store.has(&blob) {
                 self.contents.notes.push(format!("{digest}{} is not here", platform(descriptor)));
                 continue;
             }
-            let manifest = read_json(self.store, &blob, Some(&digest))?;
+            let manifest = self.json.read(&blob, Some(&digest))?;
             match manifest.get("manifests") {
                 Some(_) => self.index(&manifest, &blob, depth + 1)?,
                 None => self.manifest(&manifest, &blob)?,
@@ -145,8 +145,9 @@ impl Reading<'_> {
     /// What `docker save` wrote before it wrote an image layout.
     fn docker_archive(&mut self) -> Result<()> {
         let name = "manifest.json";
-        let manifest = read_json(self.store, name, None)?;
+        let manifest = self.json.read(name, None)?;
         for image in manifest.as_array().ok_or(ImageError::Field(name.into(), "array"))? {
+            self.json.count()?;
             let config = text(&image["Config"], name, "Config")?;
             let layers = array(image, "Layers", name)?;
             let diff_ids = self.diff_ids(config, None, layers.len())?;
@@ -164,7 +165,7 @@ impl Reading<'_> {
 
     /// The layers' diffIDs, as many as there are layers; none where the config is of another kind.
     fn diff_ids(
-        &self,
+        &mut self,
         config: &str,
         digest: Option<&Digest>,
         layers: usize,
@@ -172,7 +173,7 @@ impl Reading<'_> {
         if !self.store.has(config) {
             return Ok(Vec::new());
         }
-        let config_json = match read_json(self.store, config, digest) {
+        let config_json = match self.json.read(config, digest) {
             // An artifact's config may be anything.
             Err(ImageError::Json(..)) => return Ok(Vec::new()),
             result => result?,

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which images a store has, and which of them is meant.
 
-use std::collections::HashSet;
-
 use serde_json::Value;
 
 use super::chain::{ChainLayer, Image, Platform, chain_id};
-use super::error::{DEPTH_MAX, ImageError, MANIFESTS_MAX, Result};
-use super::json::{array, blob, digest, is_layer, read_json, text};
+use super::error::{DEPTH_MAX, ImageError, Result};
+use super::json::{Json, array, blob, digest, is_layer, text};
 use super::store::Store;
 use crate::digest::Digest;
 
@@ -85,9 +83,9 @@ fn shown(images: &[Image]) -> String {
 }
 
 fn candidates(store: &Store, choice: &Choice) -> Result<Vec<Image>> {
-    let mut search = Search { store, choice, found: Vec::new(), seen: HashSet::new() };
+    let mut search = Search { store, json: Json::of(store), choice, found: Vec::new() };
     if store.has("index.json") {
-        let index = read_json(store, "index.json", None)?;
+        let index = search.json.read("index.json", None)?;
         search.index(&index, "index.json", 0, &Way::default())?;
     } else {
         search.docker_archive()?;
@@ -97,9 +95,9 @@ fn candidates(store: &Store, choice: &Choice) -> Result<Vec<Image>> {
 
 struct Search<'s> {
     store: &'s Store,
+    json: Json<'s>,
     choice: &'s Choice,
     found: Vec<Image>,
-    seen: HashSet<String>,
 }
 
 /// What the indexes on the way have said.
@@ -132,15 +130,12 @@ impl Search<'_> {
                 image.names.extend(way.names);
                 continue;
             }
-            if self.seen.len() > MANIFESTS_MAX {
-                return Err(ImageError::TooMany);
-            }
-            self.seen.insert(blob.clone());
+            self.json.count()?;
             // A copy for one platform may keep the index of all.
             if !self.store.has(&blob) {
                 continue;
             }
-            let manifest = read_json(self.store, &blob, Some(&digest))?;
+            let manifest = self.json.read(&blob, Some(&digest))?;
             if manifest.get("manifests").is_some() {
                 self.index(&manifest, &blob, depth + 1, &way)?;
             } else if way.named && way.digest && !is_attestation(descriptor) {
@@ -165,7 +160,7 @@ impl Search<'_> {
         }
         let config = digest(&manifest["config"]["digest"], name)?;
         let config_name = blob(&config);
-        let config = read_json(self.store, &config_name, Some(&config))?;
+        let config = self.json.read(&config_name, Some(&config))?;
         let descriptors = array(manifest, "layers", name)?;
         let mut layers = Vec::new();
         for descriptor in descriptors {
@@ -186,7 +181,7 @@ impl Search<'_> {
     /// What `docker save` wrote before it wrote an image layout.
     fn docker_archive(&mut self) -> Result<()> {
         let name = "manifest.json";
-        let manifest = read_json(self.store, name, None)?;
+        let manifest = self.json.read(name, None)?;
         for image in manifest.as_array().ok_or(ImageError::Field(name.into(), "array"))? {
             let tags = image["RepoTags"].as_array().map_or(&[][..], Vec::as_slice);
             let names: Vec<String> =
@@ -196,7 +191,8 @@ impl Search<'_> {
                 continue;
             }
             let config_name = text(&image["Config"], name, "Config")?;
-            let config = read_json(self.store, config_name, None)?;
+            self.json.count()?;
+            let config = self.json.read(config_name, None)?;
             let mut layers = Vec::new();
             for layer in array(image, "Layers", name)? {
                 layers.push((text(layer, name, "layer")?.to_owned(), None, None));
