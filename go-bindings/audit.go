@@ -98,7 +98,7 @@ func AuditDirectories(ctx context.Context, directories []string, found func(Dama
 
 func (c *call) auditOptions(found func(Damage) error) (*C.ocilayer_options, error) {
 	c.damaged = found
-	c.options.filter, c.options.progress, c.options.warning = nil, nil, nil
+	c.options.filter, c.options.progress, c.options.warning, c.options.lowersLater = nil, nil, nil, nil
 	options := c.nativeOptions()
 	if c.native.err != nil {
 		return nil, refused(c.op, c.native.err)

@@ -20,6 +20,10 @@ static void go_warning(void *userdata, const ocilayer_warning *warning) {
   ocilayerGoWarning((uintptr_t)userdata, (ocilayer_warning *)warning);
 }
 
+static int go_lowers(void *userdata, const char *const **lowers, size_t *count) {
+  return ocilayerGoLowers((uintptr_t)userdata, (char ***)lowers, count);
+}
+
 static int go_finding(void *userdata, const ocilayer_finding *finding) {
   return ocilayerGoFinding((uintptr_t)userdata, (ocilayer_finding *)finding);
 }
@@ -33,11 +37,12 @@ int ocilayer_go_source(uintptr_t call, ocilayer_source **source, ocilayer_error 
 }
 
 void ocilayer_go_callbacks(ocilayer_options *options, uintptr_t call, bool filter, bool progress,
-                           bool warning) {
+                           bool warning, bool lowers) {
   options->userdata = (void *)call;
   options->filter = filter ? go_filter : NULL;
   options->progress = progress ? go_progress : NULL;
   options->warning = warning ? go_warning : NULL;
+  options->lowers_later = lowers ? go_lowers : NULL;
 }
 
 int ocilayer_go_scan(ocilayer_source *source, const ocilayer_options *options, uintptr_t call,

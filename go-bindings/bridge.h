@@ -7,7 +7,7 @@
    collector would look at; so they become user data here, and numbers again in the trampolines. */
 int ocilayer_go_source(uintptr_t call, ocilayer_source **source, ocilayer_error **error);
 void ocilayer_go_callbacks(ocilayer_options *options, uintptr_t call, bool filter, bool progress,
-                           bool warning);
+                           bool warning, bool lowers);
 int ocilayer_go_scan(ocilayer_source *source, const ocilayer_options *options, uintptr_t call,
                      bool finding, ocilayer_scan_report **report, ocilayer_error **error);
 int ocilayer_go_audit(const ocilayer_audit_layer *layers, size_t count,

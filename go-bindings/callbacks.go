@@ -53,6 +53,21 @@ func ocilayerGoFilter(handle C.uintptr_t, entry *C.ocilayer_entry) (result C.int
 	return 0
 }
 
+//export ocilayerGoLowers
+func ocilayerGoLowers(handle C.uintptr_t, lowers ***C.char, count *C.size_t) (result C.int) {
+	c := find(handle)
+	defer c.guard(&result)
+	directories, err := c.options.lowersLater(c.ctx)
+	if err == nil {
+		*lowers, *count = c.native.texts(directories), C.size_t(len(directories))
+		err = c.native.err
+	}
+	if err != nil {
+		return c.fail(ErrCallback, err)
+	}
+	return 0
+}
+
 //export ocilayerGoProgress
 func ocilayerGoProgress(handle C.uintptr_t, p *C.ocilayer_progress) {
 	c, ignored := find(handle), C.int(0)

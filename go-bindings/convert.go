@@ -104,7 +104,7 @@ func (c *call) nativeOptions() *C.ocilayer_options {
 	to.limit_memory = C.uint64_t(from.limits.Memory)
 	to.limit_zstd_window_log = C.uint64_t(from.limits.ZstdWindowLog)
 	C.ocilayer_go_callbacks(to, C.uintptr_t(c.handle),
-		from.filter != nil, from.progress != nil, from.warning != nil)
+		from.filter != nil, from.progress != nil, from.warning != nil, from.lowersLater != nil)
 	return to
 }
 

@@ -2,7 +2,10 @@
 
 package ocilayer
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Mode says how whiteouts and opaque directories become visible.
 type Mode uint32
@@ -234,6 +237,7 @@ type options struct {
 	mode        Mode
 	lowers      []string
 	lowersKnown bool
+	lowersLater func(context.Context) ([]string, error)
 	upper       string
 	blobDigest  string
 	diffID      string
@@ -263,6 +267,15 @@ func WithMode(mode Mode) Option { return func(o *options) { o.mode = mode } }
 // whiteout is written, and parent directories that the layer does not describe are root's, 0755.
 func WithLowers(lowers ...string) Option {
 	return func(o *options) { o.lowers, o.lowersKnown = lowers, true }
+}
+
+// WithLowersLater has lowers told when they are needed, in place of [WithLowers]: somebody is still making them.
+// Until then only entries are applied that mean the same whatever the parents have, which are most. lowers is
+// called once at most, on the goroutine that called [Unpack], and may wait until the directories are complete,
+// or the context is done; for that long all other callbacks wait, and a reader that is no file. An error ends
+// the unpack and comes back from it. It may panic, but must not call [runtime.Goexit]. Of [Unpack] only.
+func WithLowersLater(lowers func(context.Context) ([]string, error)) Option {
+	return func(o *options) { o.lowersLater = lowers }
 }
 
 // WithUpper names, in ModeDirectory and where root is an overlay mount, the mount's upper directory.

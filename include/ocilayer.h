@@ -29,7 +29,7 @@
 /* Options with every field at its default. */
 #define OCILAYER_OPTIONS_INIT \
   { sizeof(ocilayer_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-    0, 0, 0, 0, 0, 0, 0 }
+    0, 0, 0, 0, 0, 0, 0, 0 }
 
 /**
  * Values of ocilayer_options.compare: what an audit reads of the files in a directory.
@@ -721,6 +721,19 @@ typedef struct ocilayer_warning {
 typedef void (*ocilayer_warning_fn)(void *userdata, const struct ocilayer_warning *warning);
 
 /**
+ * With ocilayer_options.lowers_later: the directories of the parent layers, topmost first, once they are
+ * complete. Asked once at most, when they are needed.
+ *
+ * Returns 0 with *lowers and *count set, for a bottom layer to NULL and 0, or a negative errno, which
+ * becomes the result of the unpack. Anything else is -EINVAL. The paths are borrowed until unpack_layer
+ * returns.
+ *
+ * It may wait: for that long all other callbacks wait, and a source that is a read function. It runs only
+ * on the thread that called unpack_layer. It must return: no longjmp, no C++ exception.
+ */
+typedef int (*ocilayer_lowers_fn)(void *userdata, const char *const **lowers, size_t *count);
+
+/**
  * What unpack_layer, ocilayer_scan and ocilayer_audit are told. Start with OCILAYER_OPTIONS_INIT,
  * or with zeros and @size: zero is the safe default of every field.
  *
@@ -857,6 +870,12 @@ typedef struct ocilayer_options {
    * ocilayer_audit: one of OCILAYER_COMPARE_*, what is read of the files.
    */
   uint32_t compare;
+  /**
+   * Overlay modes of unpack_layer: tells the directories of the parent layers when they are needed, in place
+   * of @lowers, which is NULL then: somebody is still making them. Until then only entries are applied that
+   * mean the same whatever the parents have, which are most. May be NULL.
+   */
+  ocilayer_lowers_fn lowers_later;
 } ocilayer_options;
 
 /**

@@ -85,6 +85,9 @@ pub enum Cause {
     /// The caller's filter callback failed.
     #[error("filter callback: {0}")]
     Filter(Errno),
+    /// The caller's callback for the lower directories failed.
+    #[error("lowers callback: {0}")]
+    Lowers(Errno),
     /// The caller's finding callback failed.
     #[error("finding callback: {0}")]
     Finding(Errno),
@@ -175,6 +178,7 @@ impl From<JobCause> for Cause {
             JobCause::Resolve(error) => error.into(),
             JobCause::Apply(error) => error.into(),
             JobCause::Pipeline(error) => error.into(),
+            JobCause::Lowers(errno) => Cause::Lowers(errno),
         }
     }
 }
@@ -242,7 +246,9 @@ impl Cause {
             Cause::Resolve(error) => (K::Filesystem, error.errno()),
             Cause::Apply(error) => (K::Filesystem, error.errno()),
             Cause::Thread(error) => (K::Filesystem, Errno::of_thread(error)),
-            Cause::Filter(errno) | Cause::Finding(errno) => (K::Callback, *errno),
+            Cause::Filter(errno) | Cause::Lowers(errno) | Cause::Finding(errno) => {
+                (K::Callback, *errno)
+            }
             Cause::Panic(_) => (K::Panic, Errno::NOTRECOVERABLE),
         }
     }

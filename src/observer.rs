@@ -3,6 +3,7 @@
 
 use crate::escape::{Escaped, debug_with_text};
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::errno::Errno;
 use crate::report::{EntryCounts, SkipReason};
@@ -23,6 +24,17 @@ pub trait Observer {
     /// What the callback answers ends the unpack, and becomes its errno.
     fn filter(&mut self, _entry: &Entry) -> Result<bool, Errno> {
         Ok(true)
+    }
+
+    /// With [`Lowers::Later`](crate::Lowers::Later): the parents' directories, topmost first, once they are
+    /// complete; none for a bottom layer. Called once at most. Whoever waits here keeps the other callbacks,
+    /// and a source that is a callback, waiting as well.
+    ///
+    /// # Errors
+    ///
+    /// What the callback answers ends the unpack, and becomes its errno.
+    fn lowers(&mut self) -> Result<Vec<PathBuf>, Errno> {
+        Ok(Vec::new())
     }
 
     /// Called some ten times a second while the unpack goes on, and once at its end.

@@ -31,6 +31,10 @@ pub enum Lowers {
     Unknown,
     /// Exactly these, topmost first as in overlay's `lowerdir`; empty for a bottom layer.
     Known(Vec<PathBuf>),
+    /// [`Observer::lowers`](crate::Observer::lowers) tells them when they are needed: somebody is still making
+    /// them. Until then only entries are applied that mean the same whatever the parents have, which are most.
+    /// Of unpack only.
+    Later,
 }
 
 /// Digests that the blob must have, checked before success is reported.
@@ -228,6 +232,9 @@ pub enum OptionsError {
     /// the whole blob.
     #[error("a blob whose digests are expected, or that is scanned, is read to its end")]
     NotRead,
+    /// [`Lowers::Later`] for something other than an unpack.
+    #[error("lower directories that are told later are for an unpack")]
+    LowersLater,
     /// A restore of directories whose layers were not given.
     #[error("a restore needs the layers")]
     RestoreWithoutLayers,
@@ -343,6 +350,9 @@ impl Options {
         let below = matches!(&self.lowers, Lowers::Known(lowers) if !lowers.is_empty());
         if self.mode == Mode::Directory && below {
             return Err(OptionsError::LowersInDirectoryMode);
+        }
+        if self.lowers == Lowers::Later {
+            return Err(OptionsError::LowersLater);
         }
         if self.read_to == ReadTo::EndOfArchive {
             return Err(OptionsError::NotRead);

@@ -12,14 +12,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
-use common::archive::{archive, layer};
-use common::needs;
+use common::archive::{Entry, archive, layer};
 use common::overlay::Overlay;
 use common::tree::{Private, Tree};
+use common::{needs, random};
 use ocilayer::{
-    AuditLayer, AuditObserver, AuditOptions, Damage, Errno, Error, Lowers, Mode, Options, Report,
-    Source, audit, unpack,
+    AuditLayer, AuditObserver, AuditOptions, Damage, Errno, Error, Lowers, Mode, Observer, Options,
+    Report, Source, audit, scan, unpack, unpack_with,
 };
+use proptest::prelude::*;
+use proptest::test_runner::{TestCaseError, TestError, TestRunner};
 use rustix::fs::{XattrFlags, setxattr};
 use tempfile::TempDir;
 
@@ -476,4 +478,98 @@ fn xattrs_of_a_nested_mount_are_neither_obeyed_nor_copied() {
     for (path, name, _) in table.iter().filter(|(path, ..)| *path != "srv/www/empty") {
         assert_eq!(tree.at(path).xattr(&escaped(name)), None, "{path}");
     }
+}
+
+/// Tells the parents when it is asked, and not before.
+struct Later {
+    lowers: Result<Vec<PathBuf>, Errno>,
+    asked: usize,
+}
+
+impl Observer for Later {
+    fn lowers(&mut self) -> Result<Vec<PathBuf>, Errno> {
+        self.asked += 1;
+        self.lowers.clone()
+    }
+}
+
+/// Two directories of one layer, whose parents were known from the beginning and told later.
+fn both_ways(layers: &[Vec<Entry>]) -> Result<(), TestCaseError> {
+    let place = TempDir::new().unwrap();
+    let mut lowers: Vec<PathBuf> = Vec::new();
+    for (number, entries) in layers.iter().enumerate() {
+        let roots = ["known", "later"].map(|name| place.path().join(format!("{name}-{number}")));
+        roots.iter().for_each(|root| fs::create_dir(root).unwrap());
+        let blob = archive(entries);
+        for threads in [1, 3] {
+            let options = Options::default().mode(Mode::Overlay).threads(threads);
+            let known = options.clone().lowers(Lowers::Known(lowers.clone()));
+            let mut later = Later { lowers: Ok(lowers.clone()), asked: 0 };
+            let [one, other] = &roots;
+            let first = unpack(Source::memory(&blob), one, &known);
+            let options = options.lowers(Lowers::Later);
+            let second = unpack_with(Source::memory(&blob), other, &options, &mut later);
+            match (first, second) {
+                (Ok(_), Ok(_)) => {}
+                (Err(first), Err(second)) => {
+                    prop_assert_eq!(first.to_string(), second.to_string());
+                    return Ok(());
+                }
+                (first, second) => {
+                    return Err(TestCaseError::fail(format!("{first:?}, later {second:?}")));
+                }
+            }
+            prop_assert_eq!(later.asked, 1);
+            let differences = Tree::of(one).differences(&Tree::of(other), "known", "later");
+            // Times at which a root that no entry describes was changed, and whiteouts were made.
+            let time = |line: &&String| line.starts_with("\"\"") || line.contains("ghost");
+            let real: Vec<_> = differences.iter().filter(|line| !time(line)).collect();
+            prop_assert!(real.is_empty(), "{real:#?}");
+            if threads == 1 {
+                roots.iter().for_each(|root| {
+                    fs::remove_dir_all(root).unwrap();
+                    fs::create_dir(root).unwrap();
+                });
+            }
+        }
+        lowers.insert(0, roots[0].clone());
+    }
+    Ok(())
+}
+
+#[test]
+fn parents_that_are_told_later_make_no_difference() {
+    if !needs::overlay() {
+        return;
+    }
+    let mut runner = TestRunner::new(random::config());
+    match runner.run(&random::stack(), |stack| both_ways(&stack.0)) {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, stack)) => panic!("{reason}\nfor the stack\n{stack:?}"),
+        Err(abort) => panic!("{abort}"),
+    }
+}
+
+#[test]
+fn parents_that_never_come_end_the_unpack_and_are_for_unpacks_only() {
+    if !needs::overlay() {
+        return;
+    }
+    let (place, blob) = (TempDir::new().unwrap(), archive(&layer("a/b=1 a/.wh.c")));
+    let options = Options::default().mode(Mode::Overlay).lowers(Lowers::Later);
+    for (lowers, errno) in [
+        (Err(Errno::TIMEDOUT), Errno::TIMEDOUT),
+        (Ok(vec![place.path().join("none")]), Errno::NOENT),
+    ] {
+        let mut later = Later { lowers, asked: 0 };
+        let error = unpack_with(Source::memory(&blob), place.path(), &options, &mut later);
+        let error = error.expect_err("no parents");
+        assert_eq!((error.errno(), later.asked), (errno, 1), "{error}");
+        assert!(error.report().is_some_and(|report| report.partial));
+    }
+    let directory = options.clone().mode(Mode::Directory);
+    let error = unpack(Source::memory(&blob), place.path(), &directory).expect_err("a directory");
+    assert_eq!(error.errno(), Errno::INVAL, "{error}");
+    let error = scan(Source::memory(&blob), &options, &mut ()).expect_err("a scan");
+    assert_eq!(error.errno(), Errno::INVAL, "{error}");
 }

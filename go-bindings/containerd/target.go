@@ -28,12 +28,18 @@ type target struct {
 	lowers []string
 	// upper is where a mounted overlay writes to, empty for other mounts.
 	upper string
+	// later finds the parents that lowers does not have, and waits until they are complete; nil if nobody
+	// knows them.
+	later func(context.Context) ([]string, error)
 }
 
 func (t target) options() []ocilayer.Option {
 	options := []ocilayer.Option{ocilayer.WithMode(t.mode)}
 	if t.lowers != nil {
 		options = append(options, ocilayer.WithLowers(t.lowers...))
+	}
+	if t.later != nil {
+		options = append(options, ocilayer.WithLowersLater(t.later))
 	}
 	if t.upper != "" {
 		// Else a faulty kernel's copies of opaque marks would stay there.
@@ -45,7 +51,7 @@ func (t target) options() []ocilayer.Option {
 // withTarget finds out where mounts lead, calls apply with that, and undoes what it had to mount.
 func (a *applier) withTarget(ctx context.Context, mounts []mount.Mount, apply func(target) error) (err error) {
 	if at, ok := directTarget(mounts); ok {
-		return apply(at)
+		return a.applyAbove(ctx, at, apply)
 	}
 	mounts, deactivate, err := a.activate(ctx, mounts)
 	if err != nil {
@@ -55,6 +61,25 @@ func (a *applier) withTarget(ctx context.Context, mounts []mount.Mount, apply fu
 	return mount.WithTempMount(ctx, mounts, func(root string) error {
 		return apply(target{root: root, mode: ocilayer.ModeDirectory, upper: upperOf(mounts)})
 	})
+}
+
+// applyAbove calls apply with the parents that the mount does not tell, if somebody else does.
+func (a *applier) applyAbove(ctx context.Context, at target, apply func(target) error) error {
+	if a.parents == nil {
+		return apply(at)
+	}
+	end := a.parents.begin(at.root)
+	if at.mode == ocilayer.ModeOverlay && at.lowers == nil {
+		later, err := a.parents.below(ctx, at.root)
+		if err != nil {
+			// As good as before.
+			log.G(ctx).WithError(err).WithField("directory", at.root).Warn("parents of a layer are not known")
+		}
+		at.later = later
+	}
+	err := apply(at)
+	end(err)
+	return err
 }
 
 // directTarget is the directory behind a mount that need not be mounted.

@@ -13,7 +13,6 @@ use super::awaited::{AwaitedLowers, Whiteout};
 use super::error::{JobCause, JobError, Result as JobResult};
 use super::job::{InRoot, Job};
 use crate::layer::Action;
-use crate::pipeline::PipelineError;
 use crate::resolve::{Component, DirId};
 use crate::tar::{Entry, Kind};
 
@@ -68,7 +67,7 @@ impl Job<'_> {
         let begin = Instant::now();
         let lowers = wait();
         self.counts.waited += begin.elapsed();
-        let lowers = lowers.ok_or(PipelineError::Cancelled)?;
+        let lowers = lowers?;
         let some = !lowers.is_empty();
         self.resolver.put_above(lowers)?;
         if some && !self.resolver.tree.dir(DirId::ROOT).described {

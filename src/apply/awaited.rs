@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::error::JobCause;
 use crate::resolve::DirId;
 use crate::tar::Place;
 
@@ -15,7 +16,7 @@ const ASIDE_MAX: usize = 1 << 20;
 
 /// Parents that somebody else is making.
 pub(crate) struct AwaitedLowers<'w> {
-    pub(super) wait: Box<dyn FnOnce() -> Option<MadeLowers> + Send + 'w>,
+    pub(super) wait: Box<dyn FnOnce() -> Result<MadeLowers, JobCause> + Send + 'w>,
     pub(super) aside: Vec<Whiteout>,
     bytes: usize,
 }
@@ -28,8 +29,10 @@ pub(super) struct Whiteout {
 }
 
 impl<'w> AwaitedLowers<'w> {
-    /// `wait` blocks until the parents are complete; none if they will never be.
-    pub(crate) fn new(wait: impl FnOnce() -> Option<MadeLowers> + Send + 'w) -> AwaitedLowers<'w> {
+    /// `wait` blocks until the parents are complete; an error if they will never be.
+    pub(crate) fn new(
+        wait: impl FnOnce() -> Result<MadeLowers, JobCause> + Send + 'w,
+    ) -> AwaitedLowers<'w> {
         AwaitedLowers { wait: Box::new(wait), aside: Vec::new(), bytes: 0 }
     }
 

@@ -118,6 +118,9 @@ pub(crate) enum JobCause {
     /// Of the threads that files were left to.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    /// The caller's callback, which was asked for the parents.
+    #[error("lowers callback: {0}")]
+    Lowers(Errno),
 }
 
 /// The same, with the entry that it is about.

@@ -30,6 +30,8 @@ pub(super) enum ArgumentError {
     Unknown { field: &'static str, value: u32 },
     #[error("{field} is {value}: too large for this machine")]
     TooLarge { field: &'static str, value: u64 },
+    #[error("options.lowers and options.lowers_later are both given")]
+    LowersTwice,
     #[error("id ranges are for options.owners = OCILAYER_OWNERS_MAP only")]
     RangesWithoutMap,
     #[error("{field}: {error}")]

@@ -3,8 +3,10 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::size_of;
+use std::path::PathBuf;
+use std::ptr::null;
 
-use super::argument::callback_errno;
+use super::argument::{callback_errno, paths};
 use super::skipped::ocilayer_skip_reason;
 use super::text::Text;
 use crate::errno::Errno;
@@ -132,6 +134,23 @@ pub struct ocilayer_warning {
 pub type ocilayer_filter_fn =
     Option<unsafe extern "C" fn(userdata: *mut c_void, entry: *const ocilayer_entry) -> c_int>;
 
+/// With ocilayer_options.lowers_later: the directories of the parent layers, topmost first, once they are
+/// complete. Asked once at most, when they are needed.
+///
+/// Returns 0 with *lowers and *count set, for a bottom layer to NULL and 0, or a negative errno, which
+/// becomes the result of the unpack. Anything else is -EINVAL. The paths are borrowed until unpack_layer
+/// returns.
+///
+/// It may wait: for that long all other callbacks wait, and a source that is a read function. It runs only
+/// on the thread that called unpack_layer. It must return: no longjmp, no C++ exception.
+pub type ocilayer_lowers_fn = Option<
+    unsafe extern "C" fn(
+        userdata: *mut c_void,
+        lowers: *mut *const *const c_char,
+        count: *mut usize,
+    ) -> c_int,
+>;
+
 /// Called some ten times a second, and once at the end.
 ///
 /// @progress is borrowed until return. It runs only on the thread that called unpack_layer. It
@@ -155,6 +174,7 @@ pub(super) struct Callbacks {
     pub(super) filter: ocilayer_filter_fn,
     pub(super) progress: ocilayer_progress_fn,
     pub(super) warning: ocilayer_warning_fn,
+    pub(super) lowers: ocilayer_lowers_fn,
     /// The layer that the next call is about.
     pub(super) layer: u32,
 }
@@ -234,6 +254,17 @@ impl Observer for Callbacks {
         match unsafe { filter(self.userdata, &shown) } {
             0 => Ok(false),
             1 => Ok(true),
+            other => Err(callback_errno(other)),
+        }
+    }
+
+    fn lowers(&mut self) -> Result<Vec<PathBuf>, Errno> {
+        let Some(lowers) = self.lowers else { return Ok(Vec::new()) };
+        let (mut told, mut count) = (null(), 0);
+        // SAFETY: what `new` was promised; both live until it returns.
+        match unsafe { lowers(self.userdata, &mut told, &mut count) } {
+            // SAFETY: so many paths, by the header's promise.
+            0 => unsafe { paths(told, count, "lowers") }.map_err(|_| Errno::INVAL),
             other => Err(callback_errno(other)),
         }
     }

@@ -6,7 +6,8 @@ use std::mem::{MaybeUninit, offset_of, size_of};
 
 use super::argument::{ArgumentError, array, optional_path, paths};
 use super::cancel::ocilayer_cancel;
-use super::observer::{Callbacks, ocilayer_filter_fn, ocilayer_progress_fn, ocilayer_warning_fn};
+use super::observer::{Callbacks, ocilayer_filter_fn, ocilayer_lowers_fn};
+use super::observer::{ocilayer_progress_fn, ocilayer_warning_fn};
 use crate::audit::Compare;
 use crate::digest::Digest;
 use crate::limits::Limits;
@@ -168,6 +169,10 @@ pub struct ocilayer_options {
     pub read_to: u32,
     /// ocilayer_audit: one of OCILAYER_COMPARE_*, what is read of the files.
     pub compare: u32,
+    /// Overlay modes of unpack_layer: tells the directories of the parent layers when they are needed, in place
+    /// of @lowers, which is NULL then: somebody is still making them. Until then only entries are applied that
+    /// mean the same whatever the parents have, which are most. May be NULL.
+    pub lowers_later: ocilayer_lowers_fn,
 }
 
 /// What the first callers could not do without: a smaller size is a mistake.
@@ -261,6 +266,7 @@ impl ocilayer_options {
             filter: self.filter,
             progress: self.progress,
             warning: self.warning,
+            lowers: self.lowers_later,
             layer: 0,
         }
     }
@@ -270,7 +276,12 @@ impl ocilayer_options {
     unsafe fn lowers(&self) -> Result<Lowers, ArgumentError> {
         // SAFETY: the caller's promise.
         let lowers = unsafe { paths(self.lowers, self.lowers_count, "options.lowers")? };
-        Ok(if self.lowers.is_null() { Lowers::Unknown } else { Lowers::Known(lowers) })
+        match (self.lowers_later, self.lowers.is_null()) {
+            (Some(_), true) => Ok(Lowers::Later),
+            (Some(_), false) => Err(ArgumentError::LowersTwice),
+            (None, true) => Ok(Lowers::Unknown),
+            (None, false) => Ok(Lowers::Known(lowers)),
+        }
     }
 
     /// # Safety

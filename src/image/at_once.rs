@@ -71,7 +71,9 @@ impl<'m> Making<'m> {
     /// The layers below, once they are complete.
     pub(super) fn lowers(&self) -> AwaitedLowers<'m> {
         let (chain, number) = (self.chain, self.number);
-        AwaitedLowers::new(move || chain.wait_below(number))
+        AwaitedLowers::new(move || {
+            chain.wait_below(number).ok_or_else(|| PipelineError::Cancelled.into())
+        })
     }
 
     /// Waits until the layers below are complete; an error if one of them failed.

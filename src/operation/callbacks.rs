@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub(crate) const CALLS: usize = 1024;
 /// What unpack's worker calls for.
 pub(crate) enum Call {
     Filter(Box<Entry>, Sender<Result<bool, Errno>>),
+    Lowers(Sender<Result<Vec<PathBuf>, Errno>>),
     Warning(Warning),
 }
 
@@ -113,6 +115,9 @@ impl Handler<Call> for Observed<'_> {
         match call {
             Call::Filter(entry, reply) => {
                 let _ = reply.send(self.0.filter(&entry));
+            }
+            Call::Lowers(reply) => {
+                let _ = reply.send(self.0.lowers());
             }
             Call::Warning(warning) => self.0.warning(&warning),
         }

@@ -26,7 +26,7 @@ pub(crate) use inode::{overlay_xattrs, stat_child, times_of};
 pub(crate) use lowers::{Found, Lower, LowerLayers, Place, look_in_lowers};
 pub(crate) use open::{Opener, open_child, open_locked, unlock};
 pub(crate) use path::{AboveRoot, COMPONENT_MAX, CleanPath, Component, Unclean};
-pub(crate) use resolver::{Resolver, SeenBelow};
+pub(crate) use resolver::{Resolver, SeenBelow, open_lowers};
 pub(crate) use safe_parent::SafeParent;
 pub(crate) use tree::{Below, Dir, DirId, dir_bytes};
 pub(crate) use walk::{Seen, Step, View, Walk};

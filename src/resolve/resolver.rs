@@ -63,7 +63,7 @@ impl Resolver {
     /// A view of the root above the lowers that the options name.
     pub(crate) fn new(root: OwnedFd, options: &Options) -> Result<Self, OptionsError> {
         let below = match &options.lowers {
-            Lowers::Unknown if options.mode != Mode::Directory => Below::Unknown,
+            Lowers::Unknown | Lowers::Later if options.mode != Mode::Directory => Below::Unknown,
             _ => Below::nothing(),
         };
         let upper = options.upper.as_ref().map(|path| {
@@ -439,7 +439,8 @@ impl Resolver {
 }
 
 /// Opens directories of lower layers.
-fn open_lowers(paths: &[PathBuf]) -> Result<Vec<Arc<OwnedFd>>, OptionsError> {
+/// The directories of lower layers.
+pub(crate) fn open_lowers(paths: &[PathBuf]) -> Result<Vec<Arc<OwnedFd>>, OptionsError> {
     let open = |path: &PathBuf| match open_layer(path) {
         Ok(fd) => Ok(Arc::new(fd)),
         Err(errno) => {

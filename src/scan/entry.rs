@@ -46,7 +46,7 @@ impl<'r> EntryScan<'r> {
         let lower = match &options.lowers {
             Lowers::Known(lowers) if lowers.is_empty() => Lower::Nothing,
             Lowers::Unknown if overlay => Lower::Unknown,
-            Lowers::Unknown | Lowers::Known(_) => Lower::Unseen,
+            Lowers::Unknown | Lowers::Known(_) | Lowers::Later => Lower::Unseen,
         };
         let tree = Tree::new(lower, overlay, options.owners.clone(), options.limits.path_depth);
         EntryScan {

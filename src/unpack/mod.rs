@@ -17,17 +17,18 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode as Permissions, OFlags, open};
 use rustix::io::retry_on_intr;
 
-use crate::apply::{AwaitedLowers, Counts, Job, JobError};
+use crate::apply::{AwaitedLowers, Counts, Job, JobCause, JobError, MadeLowers};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observer::Observer;
 use crate::operation;
 use crate::operation::callbacks::{Call, CallbackSender, Observed};
 use crate::operation::entries::{self, Sink};
-use crate::options::{Options, OptionsError, ReadTo};
-use crate::pipeline::{Amounts, Chunk, Counters, Pipeline, Settings, Workers};
+use crate::options::{Lowers, Options, OptionsError, ReadTo};
+use crate::pipeline::{Amounts, Chunk, Counters, Pipeline, PipelineError, Settings, Workers};
 use crate::pipeline::{Input, Source};
 use crate::report::{Bytes, Report, SkipReason, StageTimes};
+use crate::resolve::open_lowers;
 use crate::sys;
 use crate::tar::{ArchiveEnd, Entry, Place};
 
@@ -134,6 +135,9 @@ impl<'r> Run<'r> {
         let mut pipeline = Pipeline::start(scope, input, &settings, self.counters.clone())?;
         let mut warn = |warning| self.callbacks.warn(warning);
         let workers = pipeline.workers();
+        let later = (self.options.lowers == Lowers::Later)
+            .then(|| AwaitedLowers::new(|| self.ask_for_lowers()));
+        let lowers = lowers.or(later);
         let mut job = Job::new(root, self.options, private_umask, workers, lowers, &mut warn)?;
         let mut clock = Clock { workers: pipeline.workers(), ..Clock::default() };
         let mut applying = Applying {
@@ -183,6 +187,15 @@ impl<'r> Run<'r> {
         match end {
             Ok(()) => Ok(report),
             Err(error) => Err(error.with_report(report)),
+        }
+    }
+
+    /// The caller tells them when they are complete.
+    fn ask_for_lowers(&self) -> Result<MadeLowers, JobCause> {
+        match self.callbacks.ask(Call::Lowers) {
+            Ok(Ok(paths)) => Ok(open_lowers(&paths)?),
+            Ok(Err(errno)) => Err(JobCause::Lowers(errno)),
+            Err(_) => Err(PipelineError::Cancelled.into()),
         }
     }
 

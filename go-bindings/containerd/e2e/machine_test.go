@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/testneeds"
+	"github.com/ocilayer/ocilayer/go-bindings/containerd/internal/tree"
 )
 
 func TestPulledImageIsUnpackedByTheDiffer(t *testing.T) {
@@ -62,6 +63,34 @@ func serveImage(t testing.TB, archive string) string {
 	reference := address + "/image:demo"
 	run(t, "skopeo", "copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false", "oci-archive:"+archive, "docker://"+reference)
 	return reference
+}
+
+// Layers that containerd unpacks several at once, without a word about their parents, end as if it had done so
+// one by one: attributes of implied parents, symlinks and whiteouts of lower layers, the root. Also where
+// what a layer waits for waits for its place.
+func TestLayersUnpackedAtOnceAreExact(t *testing.T) {
+	testneeds.Root(t)
+	release := releases[0]
+	for _, image := range []string{hardImage(t), debianImage(t, "gzip")} {
+		one, _ := setup{release: release, config: byTransfer("ocilayer")}.startWithDiffer(t)
+		one.importImage(t, image)
+		want := one.snapshots(t)
+		for _, places := range []string{"1", "3"} {
+			t.Run(filepath.Base(image)+", "+places, func(t *testing.T) {
+				m, proxy := setup{release: release, config: threeAtOnce + byTransfer("ocilayer")}.startWithDiffer(t, "--max-concurrent", places)
+				m.importImage(t, image)
+				got := m.snapshots(t)
+				if applied := proxy.applied(t); applied != len(got) || len(got) != len(want) {
+					t.Fatalf("the differ applied %d of %d layers, one by one %d", applied, len(got), len(want))
+				}
+				for layer := range want {
+					for _, difference := range tree.Compare(want[layer], got[layer]) {
+						t.Errorf("layer %d: %s", layer, difference)
+					}
+				}
+			})
+		}
+	}
 }
 
 func TestParallelUnpackGivesStocksSnapshots(t *testing.T) {

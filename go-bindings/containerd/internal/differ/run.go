@@ -16,8 +16,10 @@ import (
 	"time"
 
 	diffapi "github.com/containerd/containerd/api/services/diff/v1"
+	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
 	"github.com/containerd/containerd/v2/core/diff"
 	"github.com/containerd/containerd/v2/core/mount"
+	snapshotsproxy "github.com/containerd/containerd/v2/core/snapshots/proxy"
 	"github.com/coreos/go-systemd/v22/daemon"
 	"google.golang.org/grpc"
 
@@ -52,7 +54,8 @@ func Run(ctx context.Context, config *Config, stderr io.Writer) error {
 	defer conn.Close()
 	store := blobs.New(conn, config.ContentRoot, log)
 	metrics := newMetrics(filepath.Join(config.State, verification))
-	service, err := newService(config, store, metrics, log)
+	snapshotter := snapshotsproxy.NewSnapshotter(snapshotsapi.NewSnapshotsClient(conn), parallelSnapshotter)
+	service, err := newService(config, store, snapshotter, metrics, log)
 	if err != nil {
 		return err
 	}
@@ -123,6 +126,9 @@ func stop(server *grpc.Server, timeout time.Duration, log *slog.Logger) {
 		<-finished
 	}
 }
+
+// parallelSnapshotter is the one whose layers containerd unpacks several at once.
+const parallelSnapshotter = "overlayfs"
 
 // verification is where deploy/ocilayer-verify.service has its figures written, below the state directory.
 const verification = "verify.prom"

@@ -12,6 +12,7 @@ import (
 	diffapi "github.com/containerd/containerd/api/services/diff/v1"
 	"github.com/containerd/containerd/v2/core/diff"
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/containerd/errdefs"
@@ -37,19 +38,23 @@ type service struct {
 	slots chan struct{}
 }
 
-func newService(config *Config, store *blobs.Store, metrics *metrics, log *slog.Logger) (*service, error) {
+func newService(config *Config, store *blobs.Store, snapshotter snapshots.Snapshotter, metrics *metrics, log *slog.Logger) (*service, error) {
 	roots, err := newRoots(config.Roots)
 	if err != nil {
 		return nil, err
 	}
 	s := &service{log: log, roots: roots, metrics: metrics, slots: make(chan struct{}, config.MaxConcurrent)}
-	s.applier = applier.NewApplier(store,
+	options := []applier.Option{
 		applier.WithBlobFile(store.File),
 		applier.WithSync(syncs[config.Sync]),
 		applier.WithThreads(config.Threads),
 		applier.WithLimits(config.Limits),
 		applier.WithObserver(s.observe),
-	)
+	}
+	if snapshotter != nil {
+		options = append(options, applier.WithSnapshotter(snapshotter, s.pause))
+	}
+	s.applier = applier.NewApplier(store, options...)
 	return s, nil
 }
 
@@ -73,7 +78,7 @@ func (s *service) Apply(ctx context.Context, request *diffapi.ApplyRequest) (res
 	return &diffapi.ApplyResponse{Applied: oci.DescriptorToProto(applied)}, nil
 }
 
-func (s *service) apply(ctx context.Context, request *diffapi.ApplyRequest) (ocispec.Descriptor, error) {
+func (s *service) apply(ctx context.Context, request *diffapi.ApplyRequest) (applied ocispec.Descriptor, err error) {
 	if request.Diff == nil {
 		return ocispec.Descriptor{}, fmt.Errorf("a request without a layer: %w", errdefs.ErrInvalidArgument)
 	}
@@ -83,11 +88,12 @@ func (s *service) apply(ctx context.Context, request *diffapi.ApplyRequest) (oci
 		s.metrics.refused()
 		return ocispec.Descriptor{}, err
 	}
-	leave, err := s.enter(ctx)
-	if err != nil {
+	var own slot
+	if own.leave, err = s.enter(ctx); err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	defer leave()
+	defer func() { own.leave() }()
+	ctx = context.WithValue(ctx, slotKey{}, &own)
 	// What came in with the request has to go out with the questions to containerd.
 	if namespace, ok := namespaces.Namespace(ctx); ok {
 		ctx = namespaces.WithNamespace(ctx, namespace)
@@ -114,6 +120,30 @@ func (s *service) enter(ctx context.Context) (leave func(), err error) {
 		s.metrics.running.Dec()
 		<-s.slots
 	}, nil
+}
+
+// slot is that of one apply, while it has one.
+type slot struct{ leave func() }
+
+type slotKey struct{}
+
+// pause gives an apply's slot to others while it waits: what it waits for may need one.
+func (s *service) pause(ctx context.Context, wait func() error) error {
+	own, ok := ctx.Value(slotKey{}).(*slot)
+	if !ok {
+		return wait()
+	}
+	own.leave()
+	own.leave = func() {}
+	err := wait()
+	if err != nil {
+		return err
+	}
+	leave, err := s.enter(ctx)
+	if err == nil {
+		own.leave = leave
+	}
+	return err
 }
 
 // Diff says that it is not implemented, and containerd's next differ writes the layer.
