@@ -222,11 +222,13 @@ func TestMetricsCountLayersBytesStagesAndKindsOfErrors(t *testing.T) {
 	m.refused()
 	answer := httptest.NewRecorder()
 	m.handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	if of := "ocilayer_verify_findings{kind=\"missing\"} 3\n"; !strings.Contains(answer.Body.String(), of) {
+		t.Errorf("no %s in\n%s", of, answer.Body)
+	}
 	for _, line := range []string{
 		`layers_total{result="applied"} 1`, `layers_total{result="failed"} 3`, `layers_total{result="refused"} 1`,
 		`bytes_total{of="blob"} 5`, `bytes_total{of="layer"} 7`, `bytes_total{of="files"} 3`,
 		`stage_seconds_total{stage="decompress"} 2`, `skipped_total{reason="device"} 4`,
-		`ocilayer_verify_findings{kind="missing"} 3`,
 		`errors_total{kind="corrupt"} 1`, `errors_total{kind="containerd"} 1`, `errors_total{kind="cancelled"} 1`,
 		`apply_seconds_count 1`,
 	} {
