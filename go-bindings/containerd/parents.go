@@ -26,6 +26,9 @@ const parentLabel = "containerd.io/snapshot/parent-chain-id"
 const (
 	// lookEvery is how often a snapshot is looked for whose apply somebody waits for.
 	lookEvery = time.Second
+	// lookAgain is after what time, and looksMax how often, a snapshot is looked for that is not there.
+	lookAgain = 50 * time.Millisecond
+	looksMax  = 100
 	// forgetAfter is how long an apply is remembered that has ended: until its snapshot is committed.
 	forgetAfter = time.Hour
 )
@@ -152,6 +155,7 @@ func filledDirectory(mounts []mount.Mount) string {
 // complete waits until a chain is complete, and returns its directories, topmost first.
 func (p *parents) complete(ctx context.Context, chain string) ([]string, error) {
 	var directories []string
+	looks := 0
 	for chain != "" {
 		below, committed, err := p.committed(ctx, chain)
 		if err != nil {
@@ -166,11 +170,18 @@ func (p *parents) complete(ctx context.Context, chain string) ([]string, error) 
 		}
 		own, found := filled[chain]
 		if !found {
-			if below, committed, err = p.committed(ctx, chain); committed || err != nil {
-				return append(directories, below...), err
+			// A snapshot on its way from the one to the other is neither for a moment.
+			if looks++; looks > looksMax {
+				return nil, fmt.Errorf("the layer below, %s, is gone: %w", chain, errdefs.ErrFailedPrecondition)
 			}
-			return nil, fmt.Errorf("the layer below, %s, is gone: %w", chain, errdefs.ErrFailedPrecondition)
+			select {
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			case <-time.After(lookAgain):
+			}
+			continue
 		}
+		looks = 0
 		if committed, err = p.wait(ctx, chain, own); err != nil {
 			return nil, err
 		}

@@ -72,14 +72,19 @@ func TestLayersUnpackedAtOnceAreExact(t *testing.T) {
 	testneeds.Root(t)
 	release := releases[0]
 	for _, image := range []string{hardImage(t), debianImage(t, "gzip")} {
+		// containerd does so with pulls only.
+		reference := serveImage(t, image)
 		one, _ := setup{release: release, config: byTransfer("ocilayer")}.startWithDiffer(t)
-		one.importImage(t, image)
+		one.ctr(t, "image", "pull", "--plain-http", reference)
 		want := one.snapshots(t)
 		for _, places := range []string{"1", "3"} {
 			t.Run(filepath.Base(image)+", "+places, func(t *testing.T) {
-				m, proxy := setup{release: release, config: threeAtOnce + byTransfer("ocilayer")}.startWithDiffer(t, "--max-concurrent", places)
-				m.importImage(t, image)
+				m, proxy := setup{release: release, config: debugging + threeAtOnce + byTransfer("ocilayer")}.startWithDiffer(t, "--max-concurrent", places)
+				m.ctr(t, "image", "pull", "--plain-http", reference)
 				got := m.snapshots(t)
+				if log, err := os.ReadFile(m.daemon.log); err != nil || !strings.Contains(string(log), "parallel=true") {
+					t.Errorf("containerd did not unpack several at once: %v", err)
+				}
 				if applied := proxy.applied(t); applied != len(got) || len(got) != len(want) {
 					t.Fatalf("the differ applied %d of %d layers, one by one %d", applied, len(got), len(want))
 				}
@@ -93,16 +98,20 @@ func TestLayersUnpackedAtOnceAreExact(t *testing.T) {
 	}
 }
 
+// debugging has containerd say whether it unpacked several layers at once.
+const debugging = "[debug]\n  level = \"debug\"\n"
+
 func TestParallelUnpackGivesStocksSnapshots(t *testing.T) {
 	testneeds.Root(t)
 	release := releases[0]
 
 	for _, image := range []string{debianImage(t, "gzip"), debianImage(t, "zstd")} {
 		t.Run(filepath.Base(image), func(t *testing.T) {
+			reference := serveImage(t, image)
 			stock := setup{release: release, config: threeAtOnce}.start(t)
-			stock.importImage(t, image)
+			stock.ctr(t, "image", "pull", "--plain-http", reference)
 			m, proxy := setup{release: release, config: threeAtOnce + byTransfer("ocilayer")}.startWithDiffer(t, "--max-concurrent", "3")
-			m.importImage(t, image)
+			m.ctr(t, "image", "pull", "--plain-http", reference)
 			trees := m.snapshots(t)
 			if applied := proxy.applied(t); applied != len(trees) {
 				t.Errorf("the differ applied %d of %d layers", applied, len(trees))
