@@ -77,24 +77,35 @@ func TestLayersUnpackedAtOnceAreExact(t *testing.T) {
 		one, _ := setup{release: release, config: byTransfer("ocilayer")}.startWithDiffer(t)
 		one.ctr(t, "image", "pull", "--plain-http", reference)
 		want := one.snapshots(t)
+		exact := func(t *testing.T, m *machine) {
+			t.Helper()
+			m.ctr(t, "image", "pull", "--plain-http", reference)
+			if log, err := os.ReadFile(m.daemon.log); err != nil || !strings.Contains(string(log), "parallel=true") {
+				t.Errorf("containerd did not unpack several at once: %v", err)
+			}
+			got := m.snapshots(t)
+			if len(got) != len(want) {
+				t.Fatalf("%d layers, one by one %d", len(got), len(want))
+			}
+			for layer := range want {
+				for _, difference := range tree.Compare(want[layer], got[layer]) {
+					t.Errorf("layer %d: %s", layer, difference)
+				}
+			}
+		}
+		config := debugging + threeAtOnce + byTransfer("ocilayer")
 		for _, places := range []string{"1", "3"} {
 			t.Run(filepath.Base(image)+", "+places, func(t *testing.T) {
-				m, proxy := setup{release: release, config: debugging + threeAtOnce + byTransfer("ocilayer")}.startWithDiffer(t, "--max-concurrent", places)
-				m.ctr(t, "image", "pull", "--plain-http", reference)
-				got := m.snapshots(t)
-				if log, err := os.ReadFile(m.daemon.log); err != nil || !strings.Contains(string(log), "parallel=true") {
-					t.Errorf("containerd did not unpack several at once: %v", err)
-				}
-				if applied := proxy.applied(t); applied != len(got) || len(got) != len(want) {
-					t.Fatalf("the differ applied %d of %d layers, one by one %d", applied, len(got), len(want))
-				}
-				for layer := range want {
-					for _, difference := range tree.Compare(want[layer], got[layer]) {
-						t.Errorf("layer %d: %s", layer, difference)
-					}
+				m, proxy := setup{release: release, config: config}.startWithDiffer(t, "--max-concurrent", places)
+				exact(t, m)
+				if applied := proxy.applied(t); applied != len(want) {
+					t.Errorf("the differ applied %d of %d layers", applied, len(want))
 				}
 			})
 		}
+		t.Run(filepath.Base(image)+", plugin", func(t *testing.T) {
+			exact(t, setup{release: release, binary: release.withPlugin(t), config: config}.start(t))
+		})
 	}
 }
 

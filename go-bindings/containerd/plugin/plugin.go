@@ -24,6 +24,9 @@ import (
 // ID is the plugin's name in containerd's configuration.
 const ID = "ocilayer"
 
+// parallelSnapshotter is the one whose layers containerd unpacks several at once.
+const parallelSnapshotter = "overlayfs"
+
 // Config is the plugin's section, [plugins.'io.containerd.differ.v1.ocilayer'].
 type Config struct {
 	// SyncFs has every layer on disk before its snapshot is committed.
@@ -59,7 +62,11 @@ func newDiffer(ic *plugin.InitContext) (any, error) {
 		return nil, err
 	}
 	store := db.(*metadata.DB).ContentStore()
+	snapshotter := db.(*metadata.DB).Snapshotter(parallelSnapshotter)
 	options := []applier.Option{applier.WithThreads(config.Threads), applier.WithLimits(config.Limits)}
+	if snapshotter != nil {
+		options = append(options, applier.WithSnapshotter(snapshotter, nil))
+	}
 	if config.SyncFs {
 		options = append(options, applier.WithSync(ocilayer.SyncFilesystem))
 	}
