@@ -111,12 +111,56 @@ static void sizes(void) {
   newer.known.size = sizeof newer;
   expect(&newer, 0, "");
   newer.future = 1;
-  expect(&newer, -E2BIG, "216 bytes");
+  expect(&newer, -E2BIG, "224 bytes");
   memset(&huge, 0, sizeof huge);
   huge.size = sizeof huge;
   expect(&huge, -E2BIG, "8192 bytes");
   huge.size = (size_t)-8;
   expect(&huge, -E2BIG, "bytes");
+}
+
+struct later {
+  int calls, answer;
+  const char *const *lowers;
+  size_t count;
+};
+
+static int tell_lowers(void *userdata, const char *const **lowers, size_t *count) {
+  struct later *later = (struct later *)userdata;
+  later->calls++;
+  *lowers = later->lowers;
+  *count = later->count;
+  return later->answer;
+}
+
+/* Parents that are told when they are needed. */
+static void lowers_later(void) {
+  const char *none[] = {NULL}, *parents[1];
+  struct later later = {0, 0, NULL, 0};
+  ocilayer_options options = OCILAYER_OPTIONS_INIT;
+  parents[0] = root;
+  options.lowers_later = tell_lowers;
+  options.userdata = &later;
+  expect(&options, -EINVAL, "lower directories are for the overlay modes");
+  options.mode = OCILAYER_MODE_OVERLAY;
+  options.lowers = parents;
+  options.lowers_count = 1;
+  expect(&options, -EINVAL, "options.lowers and options.lowers_later are both given");
+  options.lowers = NULL;
+  options.lowers_count = 0;
+  CHECK_INT(later.calls, 0);
+  expect(&options, 0, "");
+  later.lowers = parents;
+  later.count = 1;
+  expect(&options, 0, "");
+  CHECK_INT(later.calls, 2);
+  later.answer = -ETIMEDOUT;
+  CHECK_INT(unpack_and_free(from_path(layer("plain.tar")), root, &options, NULL, NULL), -ETIMEDOUT);
+  later.answer = 7;
+  CHECK_INT(unpack_and_free(from_path(layer("plain.tar")), root, &options, NULL, NULL), -EINVAL);
+  later.answer = 0;
+  later.lowers = none;
+  CHECK_INT(unpack_and_free(from_path(layer("plain.tar")), root, &options, NULL, NULL), -EINVAL);
 }
 
 static void meaningless(void) {
@@ -202,6 +246,10 @@ int main(void) {
   root = make_root();
   sizes();
   meaningless();
+  lowers_later();
+  /* Parts of layers are in there. */
+  remove_root(root);
+  root = make_root();
   effects();
   remove_root(root);
   return 0;
