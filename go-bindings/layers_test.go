@@ -144,3 +144,36 @@ func TestUpperDirectoryIsNamedToTheLibrary(t *testing.T) {
 		t.Errorf("a directory that is not the upper one: %v", err)
 	}
 }
+
+// A parent that is told when it is needed gives its attributes to what a layer implies.
+func TestLowersThatAreToldLater(t *testing.T) {
+	lower, upper := t.TempDir(), t.TempDir()
+	if err := os.Mkdir(filepath.Join(lower, "srv"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	later := func(context.Context) ([]string, error) {
+		calls++
+		return []string{lower}, nil
+	}
+	blob := layer(t, file{"srv/one", "1"})
+	mode := ocilayer.WithMode(ocilayer.ModeOverlayUserXattr)
+	if _, err := unpackTo(upper, bytes.NewReader(blob), ocilayer.WithoutOwners(), mode, ocilayer.WithLowersLater(later)); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Join(upper, "srv"))
+	if err != nil || info.Mode().Perm() != 0o750 || calls != 1 {
+		t.Errorf("srv: %v, %v, after %d calls", info, err, calls)
+	}
+	failed := errors.New("never")
+	fail := func(context.Context) ([]string, error) { return nil, failed }
+	_, err = unpackTo(t.TempDir(), bytes.NewReader(blob), ocilayer.WithoutOwners(), mode, ocilayer.WithLowersLater(fail))
+	if !errors.Is(err, failed) || !errors.Is(err, ocilayer.ErrCallback) {
+		t.Errorf("%v", err)
+	}
+	_, err = unpackTo(t.TempDir(), bytes.NewReader(blob), ocilayer.WithoutOwners(), mode,
+		ocilayer.WithLowersLater(func(context.Context) ([]string, error) { panic("oh") }))
+	if !errors.Is(err, ocilayer.ErrCallback) {
+		t.Errorf("a panic: %v", err)
+	}
+}
