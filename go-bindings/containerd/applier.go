@@ -4,7 +4,7 @@
 // to files in one go, straight into the snapshot's directory.
 //
 // NewApplier is a diff.Applier for a client or a fork. Package plugin below makes it a built-in
-// differ by a blank import, package archive replaces containerd's own by one import line, and the
+// differ by a blank import, package archive replaces containerd's own by one import line and go.mod, and the
 // command ocilayer-differ serves it to a containerd that nobody changed.
 package containerd
 
