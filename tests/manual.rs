@@ -32,6 +32,7 @@ const PAGES: [Page; 10] = [
             "ocilayer_compare",
             "ocilayer_entry",
             "ocilayer_filter",
+            "ocilayer_lowers",
             "ocilayer_progress",
             "ocilayer_warning",
         ],
