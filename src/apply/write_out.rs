@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The way to the disk with [`Sync::Files`](crate::Sync::Files), with few waits.
 //!
-//! The kernel is told to write a file's data when the file is complete, and is waited for some
-//! files later, when most of it is done. What else a layer has, names, owners, modes, times, xattrs
+//! The kernel is told to write the data of some files at a time, and then waited for, while others are
+//! made: writes that are begun together reach the disk in fewer pieces. What else a layer has, names, owners, modes, times, xattrs
 //! and extents, is metadata. Where all of that goes through one journal, in order, a last change
 //! of the root and one fsync(2) of it bring all of it to the disk; btrfs commits a transaction; elsewhere
 //! it takes an fsync(2) of each file and each directory.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,14 +23,19 @@ use crate::sys::write_out::{start_write_out, wait_for_write_out};
 use crate::sys::{btrfs, filesystem};
 use crate::tar::Place;
 
-/// Files that are being written out at one time, each with a descriptor.
-const KEPT: usize = 32;
+/// Files that are written out together, each with a descriptor. As many more may be collected meanwhile.
+const TOGETHER: usize = 64;
+
+/// A file of this size does not wait for others.
+const LARGE: i64 = 1 << 20;
 
 /// Files on their way to the disk, each with what its failure is to be told with.
 pub(crate) struct WriteOut<P> {
     metadata: Metadata,
-    /// Oldest first.
-    kept: Mutex<VecDeque<(OwnedFd, P)>>,
+    /// Complete, and not written out yet.
+    kept: Mutex<Vec<(OwnedFd, P)>>,
+    /// Held by who waits for the disk, so that descriptors are bounded.
+    waiting: Mutex<()>,
 }
 
 /// A file that did not reach the disk.
@@ -62,7 +66,7 @@ enum Metadata {
 
 impl<P> WriteOut<P> {
     pub(crate) fn below(root: &OwnedFd) -> WriteOut<P> {
-        WriteOut { metadata: Metadata::on(root), kept: Mutex::default() }
+        WriteOut { metadata: Metadata::on(root), kept: Mutex::default(), waiting: Mutex::default() }
     }
 
     /// Whether directories need an fsync(2) of their own.
@@ -70,21 +74,30 @@ impl<P> WriteOut<P> {
         self.metadata == Metadata::Each
     }
 
-    /// A file is complete. Waits for an older one if there are many, and tells of its failure.
+    /// A file is complete. Writes out all that are, if there are many, and tells of the first failure.
     pub(crate) fn add(&self, fd: OwnedFd, file: P) -> Result<(), NotWritten<P>> {
-        // It may not be supported here; what counts is the wait.
-        let _ = start_write_out(fd.as_fd());
-        let oldest = {
+        if fstat(&fd).is_ok_and(|stat| stat.st_size >= LARGE) {
+            // It may not be supported here; what counts is the wait.
+            let _ = start_write_out(fd.as_fd());
+        }
+        let many = {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.push_back((fd, file));
-            if kept.len() > KEPT { kept.pop_front() } else { None }
+            kept.push((fd, file));
+            kept.len() >= TOGETHER
         };
-        oldest.map_or(Ok(()), |(fd, file)| self.wait(&fd, file))
+        match many {
+            true => self.wait_for_all().map(drop),
+            false => Ok(()),
+        }
     }
 
-    /// Waits for all files. False if there was none.
+    /// Writes out all files that are complete. False if there was none.
     pub(crate) fn wait_for_all(&self) -> Result<bool, NotWritten<P>> {
+        let _one = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        for (fd, _) in &kept {
+            let _ = start_write_out(fd.as_fd());
+        }
         let some = !kept.is_empty();
         kept.into_iter().try_for_each(|(fd, file)| self.wait(&fd, file))?;
         Ok(some)
