@@ -95,13 +95,17 @@ func (p *parents) below(ctx context.Context, directory string) (func(context.Con
 		if own.directory == directory && own.parent != "" {
 			return func(ctx context.Context) (directories []string, err error) {
 				wait := func() error {
+					var err error
 					directories, err = p.complete(ctx, own.parent)
 					return err
 				}
+				// Not in one statement: which of the two would be evaluated first is not specified.
 				if p.around == nil {
-					return directories, wait()
+					err = wait()
+				} else {
+					err = p.around(ctx, wait)
 				}
-				return directories, p.around(ctx, wait)
+				return directories, err
 			}, nil
 		}
 	}

@@ -100,9 +100,7 @@ impl Restore<'_> {
         fixes.dedup_by(|(a, _), (b, _)| a == b);
         Ok(fixes.len() as u64)
     }
-}
 
-impl Restore<'_> {
     /// Whether an inode has names that this layer does not give it: somebody has linked it to another
     /// place, and what that shows must not change.
     fn has_other_names(&mut self, path: &[u8], groups: &HashMap<Id, Vec<Vec<u8>>>) -> Result<bool> {
@@ -380,10 +378,7 @@ impl Mending<'_> {
         }
         .map_err(no("write of restored content"))?;
         ftruncate(&fd, size).map_err(no("ftruncate"))?;
-        self.give_attributes(path, &fd, &wanted.inode)?;
-        fchmod(&fd, Permissions::from_raw_mode(wanted.inode.mode)).map_err(no("fchmod"))?;
-        futimens(&fd, &times(&wanted.inode)).map_err(no("futimens"))?;
-        self.write_out.add(fd, path.to_vec()).map_err(not_written)?;
+        self.finish_file(path, fd, &wanted.inode)?;
         self.place(path, at, temporary)
     }
 
@@ -463,17 +458,22 @@ impl Mending<'_> {
                 let OnDisk::File(fd) = regular_file(stack, *level, path)? else {
                     return Err(failed("openat", path, Errno::ACCESS));
                 };
-                let no = |operation| move |errno| failed(operation, path, errno);
-                self.give_attributes(path, &fd, inode)?;
-                fchmod(&fd, Permissions::from_raw_mode(inode.mode)).map_err(no("fchmod"))?;
-                futimens(&fd, &times(inode)).map_err(no("futimens"))?;
-                self.write_out.add(fd, path.to_vec()).map_err(not_written)
+                self.finish_file(path, fd, inode)
             }
             _ => {
                 let at = self.parent(path)?;
                 self.special_attributes(path, &at, split(path).1, inode, false)
             }
         }
+    }
+
+    /// All attributes of a file, and on to the disk with it.
+    fn finish_file(&self, path: &[u8], fd: OwnedFd, inode: &Inode) -> Result<()> {
+        let no = |operation| move |errno| failed(operation, path, errno);
+        self.give_attributes(path, &fd, inode)?;
+        fchmod(&fd, Permissions::from_raw_mode(inode.mode)).map_err(no("fchmod"))?;
+        futimens(&fd, &times(inode)).map_err(no("futimens"))?;
+        self.write_out.add(fd, path.to_vec()).map_err(not_written)
     }
 
     /// Owner and xattrs of a file or directory.
@@ -491,14 +491,18 @@ impl Mending<'_> {
         let wanted = |name: &[u8]| inode.xattrs.iter().any(|(wanted, _)| wanted == name);
         remove_stale(fd, wanted).map_err(no("fremovexattr"))?;
         for (name, value) in &inode.xattrs {
-            match xattr::set(fd, name, value) {
-                // What an audit does not miss either.
-                Err(Errno::OPNOTSUPP) => {}
-                Err(Errno::PERM | Errno::INVAL) if self.privileges.lack_for_xattr(name) => {}
-                result => result.map_err(no("fsetxattr"))?,
-            }
+            self.tolerate(name, xattr::set(fd, name, value)).map_err(no("fsetxattr"))?;
         }
         Ok(())
+    }
+
+    /// An xattr that cannot be here an audit does not miss either.
+    fn tolerate(&self, name: &[u8], set: Result<(), Errno>) -> Result<(), Errno> {
+        match set {
+            Err(Errno::OPNOTSUPP) => Ok(()),
+            Err(Errno::PERM | Errno::INVAL) if self.privileges.lack_for_xattr(name) => Ok(()),
+            result => result,
+        }
     }
 
     /// The same of anything else, with its mode and times. What is there already has its xattrs.
@@ -519,11 +523,8 @@ impl Mending<'_> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = openat(at, name, flags, Permissions::empty()).map_err(no("openat"))?;
         for (name, value) in inode.xattrs.iter().filter(|_| new) {
-            match xattr::set_special(fd.as_fd(), name, value) {
-                Err(Errno::OPNOTSUPP) => {}
-                Err(Errno::PERM | Errno::INVAL) if self.privileges.lack_for_xattr(name) => {}
-                result => result.map_err(no("setxattr"))?,
-            }
+            let set = xattr::set_special(fd.as_fd(), name, value);
+            self.tolerate(name, set).map_err(no("setxattr"))?;
         }
         if inode.kind != Kind::Symlink {
             let mode = Permissions::from_raw_mode(inode.mode);

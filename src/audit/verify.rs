@@ -3,7 +3,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
@@ -252,14 +252,10 @@ impl<'o> Caller<'o> {
                     Ok(report) => self.add(report),
                     Err(_) => self.report.failed += 1,
                 }
-                self.layer_done(&directory, &result);
+                self.observer.layer_done(&directory, &result);
             }
         }
         ControlFlow::Continue(())
-    }
-
-    fn layer_done(&mut self, directory: &Path, result: &Result<AuditReport>) {
-        self.observer.layer_done(directory, result);
     }
 
     fn add(&mut self, report: &AuditReport) {
