@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use rustix::fs::{FileType, OFlags, Stat, major, minor, openat, readlinkat};
+use rustix::fs::{FileType, OFlags, Stat, major, minor, openat};
 use rustix::io::Errno;
 
 use super::damage::DamageKind;
@@ -245,7 +245,7 @@ impl<'a, 't> Comparison<'a, 't> {
                 Some(format!("size {}, in the layer {}", stat.st_size, want.size))
             }
             Kind::File if !self.has_content(path, want)? => Some("content".into()),
-            Kind::Symlink if *self.target(self.level, path)? != *want.link => {
+            Kind::Symlink if *self.stack.target(self.level, path)? != *want.link => {
                 Some("target of the symlink".into())
             }
             Kind::CharDevice | Kind::BlockDevice
@@ -294,7 +294,7 @@ impl<'a, 't> Comparison<'a, 't> {
             FileType::RegularFile if stat.st_size != want.st_size => false,
             FileType::RegularFile => self.same_content((self.level, path), (part.level, &below))?,
             FileType::Symlink => {
-                self.target(self.level, path)? == self.target(part.level, &below)?
+                self.stack.target(self.level, path)? == self.stack.target(part.level, &below)?
             }
             _ => stat.st_rdev == want.st_rdev,
         };
@@ -339,13 +339,6 @@ impl<'a, 't> Comparison<'a, 't> {
                 }
             }
         }
-    }
-
-    fn target(&mut self, level: Level, path: &[u8]) -> Result<Vec<u8>> {
-        let (parent, name) = split(path);
-        let Some(dir) = self.stack.dir(level, parent)? else { return Ok(Vec::new()) };
-        let target = readlinkat(&*dir, name, Vec::new());
-        Ok(target.map_err(|errno| failed("readlinkat", path, errno))?.into_bytes())
     }
 
     /// Names of the xattrs that are there, missing or other ones.

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use rustix::fs::{AtFlags, FileType, Mode as Permissions, OFlags, Stat, Timespec, Timestamps};
-use rustix::fs::{Gid, Uid, linkat, makedev, mkdirat, mknodat, openat, readlinkat, renameat};
+use rustix::fs::{Gid, Uid, linkat, makedev, mkdirat, mknodat, openat, renameat};
 use rustix::fs::{UTIME_OMIT, chmod, chownat, fchmod, fchown, fstat, fsync, ftruncate, futimens};
 use rustix::fs::{symlinkat, unlinkat, utimensat};
 use rustix::io::{Errno, retry_on_intr};
@@ -24,9 +24,9 @@ use crate::apply::{Copy, NotWritten, Privileges, WriteOut, remove, remove_stale}
 use crate::cancel::Cancel;
 use crate::error::{Cause, Result};
 use crate::layer::xattrs::is_overlay_private;
-use crate::layer::{self, IMPLIED_MODE, IMPLIED_OWNER};
+use crate::layer::{self, IMPLIED_MODE, IMPLIED_OWNER, joined};
 use crate::options::Owners;
-use crate::resolve::{Component, SafeParent, is_whiteout, stat_child, unlock};
+use crate::resolve::{Component, SafeParent, is_whiteout, unlock};
 use crate::sys::xattr;
 use crate::tar::{Kind, Time};
 
@@ -242,23 +242,19 @@ impl Mending<'_> {
         let Restore { stack, level, .. } = &mut self.restore;
         let gone = || failed("openat of a lower file", path, Errno::NOENT);
         let Below::Other(part, kind) = stack.below_root(*level, path)? else { return Err(gone()) };
-        let name = split(path).1;
-        let at = stack.dir(part.level, &part.path)?.ok_or_else(gone)?;
+        let below = joined(&part.path, split(path).1);
         let no = |operation| move |errno| failed(operation, path, errno);
         if kind == FileType::RegularFile {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-            let file = retry_on_intr(|| openat(&*at, name, flags, Permissions::empty()))
-                .map_err(no("openat of a lower file"))?;
+            let OnDisk::File(file) = regular_file(stack, part.level, &below)? else {
+                return Err(gone());
+            };
             let stat = fstat(&file).map_err(no("fstat of a lower file"))?;
             let inode = on_disk(&stat, xattrs_of(&file).map_err(no("flistxattr"))?, Vec::new());
             return Ok(Wanted { inode, content: Source::Lower(file) });
         }
-        let component = Component::new(name).ok_or_else(gone)?;
-        let stat = stat_child(at.as_fd(), component).map_err(no("fstatat of a lower file"))?;
+        let stat = stack.stat(part.level, &below)?.ok_or_else(gone)?;
         let target = match kind {
-            FileType::Symlink => {
-                readlinkat(&*at, name, Vec::new()).map_err(no("readlinkat"))?.into_bytes()
-            }
+            FileType::Symlink => stack.target(part.level, &below)?,
             _ => Vec::new(),
         };
         Ok(Wanted { inode: on_disk(&stat, Vec::new(), target), content: Source::Kept })

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rustix::fs::readlinkat;
 use rustix::fs::{AtFlags, Dir, FileType, Mode as Permissions, OFlags, Stat, open, statat};
 use rustix::io::{Errno, retry_on_intr};
 
@@ -160,6 +161,14 @@ impl Stack {
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(failed("fstatat", path, errno)),
         }
+    }
+
+    /// Where a symlink of a layer leads; nowhere if its directory is not there.
+    pub(super) fn target(&mut self, level: Level, path: &[u8]) -> Result<Vec<u8>> {
+        let (parent, name) = split(path);
+        let Some(dir) = self.dir(level, parent)? else { return Ok(Vec::new()) };
+        let target = readlinkat(&*dir, name, Vec::new());
+        Ok(target.map_err(|errno| failed("readlinkat", path, errno))?.into_bytes())
     }
 
     /// Whether a directory of a layer carries the mark, right or wrong.
