@@ -409,6 +409,62 @@ fn lower_layers_are_restored_before_what_needs_them() {
     }
 }
 
+/// For a hardlink to it, of every type and with all xattrs, also where new files inherit an ACL.
+#[test]
+fn what_was_copied_up_is_copied_up_again() {
+    if !needs::overlay() {
+        return;
+    }
+    let inheritable =
+        [&2u32.to_le_bytes()[..], &acl(&[(1, 7), (4, 5), (16, 7), (32, 0)], 1000)].concat();
+    let lower = vec![
+        archive::dir("d").xattr("system.posix_acl_default", inheritable),
+        archive::file("d/f").data("1").mode(0o640).xattr("user.note", "n"),
+        archive::fifo("d/p").mode(0o640),
+        archive::char_device("d/c", 5, 6).mode(0o640),
+        archive::symlink("d/l", "f"),
+    ];
+    let mut stack = Stack::of(&[lower], Mode::Overlay);
+    for name in ["f", "p", "c", "l"] {
+        let path = CString::new(stack.at(0, "d").join(name).as_os_str().as_bytes()).unwrap();
+        rustix::fs::lsetxattr(&path, "trusted.note", b"n", XattrFlags::empty()).expect("lsetxattr");
+    }
+    stack.blobs.push(gzip(&archive(&layer("d/f2=>d/f d/p2=>d/p d/c2=>d/c d/l2=>d/l"))));
+    fs::create_dir(stack.at(1, "")).expect("mkdir");
+    stack.unpack(1).expect("unpack");
+    let before = stack.trees();
+    assert!(before[1].at("d/p2").xattr("trusted.note").is_some());
+    for name in ["d/f2", "d/p2", "d/c2", "d/l2", "d/f", "d/p", "d/c", "d/l"] {
+        fs::remove_file(stack.at(1, name)).expect("rm");
+    }
+    let (_, report) = stack.restore();
+    assert_eq!(report.restored, 8);
+    let mut differences = before[1].differences(&stack.trees()[1], "before", "after");
+    // The directory's time: no entry describes it.
+    differences.retain(|line| !line.starts_with("\"d\""));
+    assert_eq!(differences, [""; 0]);
+
+    set_xattr(&stack.at(0, "d/f"), "trusted.overlay.metacopy", b"");
+    fs::remove_file(stack.at(1, "d/f2")).expect("rm");
+    fs::remove_file(stack.at(1, "d/f")).expect("rm");
+    let error =
+        audit(stack.layers(), &stack.options().restore(true), &mut ()).expect_err("refused");
+    assert_eq!(error.errno(), Errno::OPNOTSUPP, "{error}");
+    assert!(error.to_string().contains("metacopy"), "{error}");
+}
+
+/// Entries of one (linux/posix_acl_xattr.h): tags with permissions, and one named user's.
+fn acl(entries: &[(u16, u16)], user: u32) -> Vec<u8> {
+    let entry = |tag: u16, permissions: u16, id: u32| {
+        [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    let named = entry(2, 7, user);
+    let others = entries.iter().map(|(tag, permissions)| entry(*tag, *permissions, u32::MAX));
+    let mut all: Vec<_> = others.collect();
+    all.insert(1, named);
+    all.concat()
+}
+
 #[test]
 fn a_marker_at_the_root_is_restored_name_by_name() {
     if !needs::overlay() {

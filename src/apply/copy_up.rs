@@ -12,8 +12,7 @@ use super::attributes::{Owner, open_special, set_mode, set_owner};
 use super::copy::Copy;
 use super::error::{ApplyError, Failing, JobCause};
 use super::job::Job;
-use super::metadata::remove_special;
-use super::xattr::ACCESS_ACL;
+use super::xattr::{ACCESS_ACL, MetacopyFile};
 use super::{open_file, xattr};
 use crate::pipeline::PipelineError;
 use crate::resolve::{Component, DirId, SafeParent, is, overlay_xattrs, times_of};
@@ -100,7 +99,7 @@ impl Job<'_> {
         chownat(at, name.as_bytes(), uid, gid, here).failing("fchownat")?;
         let copy = open_special(at, name).failing("openat")?;
         if kind != FileType::Symlink && self.resolver.tree.dir(dir).default_acl {
-            remove_special(copy.as_fd(), ACCESS_ACL)?;
+            xattr::remove_special(copy.as_fd(), ACCESS_ACL).failing("removexattr")?;
         }
         for name_of in xattr::list_special(source.as_fd()).failing("listxattr")? {
             let value = xattr::get_special(source.as_fd(), &name_of).failing("getxattr")?;
@@ -114,7 +113,7 @@ impl Job<'_> {
         Ok(utimensat(at, name.as_bytes(), &times_of(stat), here).failing("utimensat")?)
     }
 
-    /// One of all of them, as the kernel's copy-up does, but for overlayfs's own.
+    /// One of them, if the copy has it.
     fn copy_xattr(
         &mut self,
         (dir, name): (DirId, Component<'_>),
@@ -122,11 +121,11 @@ impl Job<'_> {
         value: &[u8],
         set: impl FnOnce(&[u8]) -> Result<(), Errno>,
     ) -> Result<(), JobCause> {
-        if xattr == overlay_xattrs(self.options.mode).metacopy.as_bytes() {
-            // Its data is elsewhere, at a place that only the mount which wrote it knows.
-            return Err(ApplyError::new("copy of a metacopy file", Errno::OPNOTSUPP).into());
-        }
-        if xattr::is_overlay_private(xattr) {
+        let metacopy = overlay_xattrs(self.options.mode).metacopy;
+        let copied = xattr::is_copied_up(xattr, metacopy).map_err(|MetacopyFile| {
+            ApplyError::new(MetacopyFile::OPERATION, MetacopyFile::ERRNO)
+        })?;
+        if !copied {
             return Ok(());
         }
         match set(value) {

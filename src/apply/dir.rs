@@ -157,8 +157,7 @@ impl Job<'_> {
         self.set_dir_owner(id, &to, owner, true)?;
         let mut acl = None;
         for name in xattr::list(&from).failing("flistxattr")? {
-            // trusted.* is between that directory and the kernel.
-            if name.starts_with(b"trusted.") || xattr::is_overlay_private(&name) {
+            if !xattr::is_inherited(&name) {
                 continue;
             }
             let Some(value) = xattr::get(&from, &name).failing("fgetxattr")? else { continue };

@@ -82,7 +82,7 @@ impl Job<'_> {
         if !exact || !entry.xattrs.is_empty() {
             let fd = open_special(at, name).failing("openat")?;
             if inherited_acl {
-                remove_special(fd.as_fd(), ACCESS_ACL)?;
+                xattr::remove_special(fd.as_fd(), ACCESS_ACL).failing("removexattr")?;
             }
             self.set_xattrs(entry, |name, value| xattr::set_special(fd.as_fd(), name, value))?;
             if !symlink {
@@ -155,12 +155,5 @@ impl Job<'_> {
             return Ok(None);
         };
         xattr::on_disk(name, value, &self.options.owners).map(|value| Some(value.into()))
-    }
-}
-
-pub(super) fn remove_special(fd: BorrowedFd<'_>, name: &[u8]) -> Result<(), ApplyError> {
-    match rustix::fs::removexattr(xattr::proc_path(fd), name) {
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
-        result => result.failing("removexattr"),
     }
 }

@@ -6,9 +6,10 @@ use std::os::fd::BorrowedFd;
 use rustix::io::Errno;
 
 pub(super) use crate::layer::xattrs::{ACCESS_ACL, CAPABILITY, DEFAULT_ACL};
-pub(super) use crate::layer::xattrs::{is_overlay_private, may_be_a_layers, on_disk, refusal};
+pub(super) use crate::layer::xattrs::{MetacopyFile, is_copied_up, is_inherited};
+pub(super) use crate::layer::xattrs::{may_be_a_layers, on_disk, refusal};
 pub(super) use crate::sys::xattr::{get, get_special, list, list_special, proc_path, remove};
-pub(super) use crate::sys::xattr::{set, set_special};
+pub(super) use crate::sys::xattr::{remove_special, set, set_special};
 
 /// The namespaces that Linux has (xattr(7)); all others are one, which no file system supports.
 pub(super) fn namespace(name: &[u8]) -> &'static str {

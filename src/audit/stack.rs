@@ -100,6 +100,10 @@ impl Stack {
         overlay_xattrs(self.mode).opaque
     }
 
+    pub(super) fn metacopy(&self) -> &'static str {
+        overlay_xattrs(self.mode).metacopy
+    }
+
     pub(super) fn believe_wrong(&mut self, level: Level, path: &[u8]) {
         self.levels[level].wrong.insert(path.to_vec());
     }

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use rustix::io::Errno;
+
 use super::error::LayerError;
 use crate::options::{IdRange, Owners};
 use crate::report::SkipReason;
@@ -29,6 +31,31 @@ pub(crate) fn refusal(name: &[u8], kind: Kind) -> Option<SkipReason> {
 /// Names that overlayfs keeps for itself, with and without the userxattr mount option.
 pub(crate) fn is_overlay_private(name: &[u8]) -> bool {
     name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
+}
+
+/// Whether a directory that a layer needs and does not describe takes this from the lower one that it
+/// is made above. `trusted.*` is between that one and the kernel.
+pub(crate) fn is_inherited(name: &[u8]) -> bool {
+    !name.starts_with(b"trusted.") && !is_overlay_private(name)
+}
+
+/// Whether the copy of a lower inode has this of it: all but overlayfs's own, as with the kernel's
+/// copy-up (fs/overlayfs/copy_up.c). A file whose data are elsewhere, which `metacopy` tells, is not
+/// copied: only the mount that wrote it knows where.
+pub(crate) fn is_copied_up(name: &[u8], metacopy: &str) -> Result<bool, MetacopyFile> {
+    match name == metacopy.as_bytes() {
+        true => Err(MetacopyFile),
+        false => Ok(!is_overlay_private(name)),
+    }
+}
+
+/// A lower file that has a name and attributes, but not its data.
+#[derive(Debug)]
+pub(crate) struct MetacopyFile;
+
+impl MetacopyFile {
+    pub(crate) const OPERATION: &str = "copy of a metacopy file";
+    pub(crate) const ERRNO: Errno = Errno::OPNOTSUPP;
 }
 
 /// Whether an xattr on disk may be an earlier layer's. All others are the machine's: labels and

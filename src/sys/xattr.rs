@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::fs::{XattrFlags, fgetxattr, flistxattr, flistxattr_query, fremovexattr, fsetxattr};
-use rustix::fs::{getxattr, listxattr, listxattr_query, setxattr};
+use rustix::fs::{getxattr, listxattr, listxattr_query, removexattr, setxattr};
 use rustix::io::Errno;
 
 /// The kernel's own bounds (xattr(7)): 64 KiB of names, and as much for each value.
@@ -31,6 +31,14 @@ pub(crate) fn proc_path(fd: BorrowedFd<'_>) -> String {
 /// Removes an xattr; that there is none is fine.
 pub(crate) fn remove(fd: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     match fremovexattr(fd, name) {
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+        result => result,
+    }
+}
+
+/// The same of what an `O_PATH` descriptor stands for.
+pub(crate) fn remove_special(fd: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+    match removexattr(proc_path(fd), name) {
         Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
         result => result,
     }
