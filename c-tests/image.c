@@ -45,6 +45,7 @@ static void into_a_directory(const char *name) {
   CHECK(ocilayer_image_report_path(report, 0) == NULL);
   CHECK(ocilayer_image_report_lowerdir(report) == NULL);
   CHECK(strstr(ocilayer_image_report_json(report), "\"chain_id\"") != NULL);
+  CHECK(strstr(ocilayer_image_report_json(report), "\"newest_first\":true") != NULL);
   ocilayer_image_report_free(report);
   /* It is not empty any more. */
   FAILED(ocilayer_unpack_image(image, root, NULL, &report, &error), -ENOTEMPTY,

@@ -77,6 +77,7 @@ static void what_cannot_fail(void) {
   CHECK_INT(ocilayer_report_implied_directories(NULL), 0);
   CHECK_INT(ocilayer_report_copied_up(NULL), 0);
   CHECK_INT(ocilayer_report_propagated_marks(NULL), 0);
+  CHECK_INT(ocilayer_report_hidden(NULL), 0);
   CHECK_INT(ocilayer_report_blob_bytes(NULL), 0);
   CHECK_INT(ocilayer_report_layer_bytes(NULL), 0);
   CHECK_INT(ocilayer_report_file_bytes(NULL), 0);

@@ -36,6 +36,7 @@ static void numbers(const char *name, uint32_t compression) {
   CHECK_INT(ocilayer_report_implied_directories(report), 0);
   CHECK_INT(ocilayer_report_copied_up(report), 0);
   CHECK_INT(ocilayer_report_propagated_marks(report), 0);
+  CHECK_INT(ocilayer_report_hidden(report), 0);
   CHECK_INT(ocilayer_report_blob_bytes(report), blob.st_size);
   CHECK_INT(ocilayer_report_layer_bytes(report), layer_file.st_size);
   CHECK_INT(ocilayer_report_file_bytes(report), 3000000 + 6 + 10);

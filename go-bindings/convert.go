@@ -150,6 +150,7 @@ func newReport(r *C.ocilayer_report) *Report {
 		ImpliedDirectories: uint64(C.ocilayer_report_implied_directories(r)),
 		CopiedUp:           uint64(C.ocilayer_report_copied_up(r)),
 		PropagatedMarks:    uint64(C.ocilayer_report_propagated_marks(r)),
+		Hidden:             uint64(C.ocilayer_report_hidden(r)),
 		BlobBytes:          uint64(C.ocilayer_report_blob_bytes(r)),
 		LayerBytes:         uint64(C.ocilayer_report_layer_bytes(r)),
 		FileBytes:          uint64(C.ocilayer_report_file_bytes(r)),

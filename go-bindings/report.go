@@ -35,6 +35,9 @@ type Report struct {
 	CopiedUp uint64
 	// PropagatedMarks are opaque marks that a faulty kernel copied up, removed as WithUpper asked.
 	PropagatedMarks uint64
+	// Hidden entries were not written, since a layer above replaces or hides them: of images that are
+	// unpacked to one directory, the newest layer first. They count among Entries.Total only.
+	Hidden uint64
 	// BlobBytes of the blob were read.
 	BlobBytes uint64
 	// LayerBytes is the size of the uncompressed archive, with what follows its end marker.

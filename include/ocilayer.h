@@ -1319,6 +1319,13 @@ uint64_t ocilayer_report_copied_up(const struct ocilayer_report *report);
 uint64_t ocilayer_report_propagated_marks(const struct ocilayer_report *report);
 
 /**
+ * Entries that were not written, since a layer above replaces or hides them; only of images that are
+ * unpacked to one directory, the newest layer first. Among the entries, and none of the files,
+ * directories, symbolic and hard links, FIFOs and devices.
+ */
+uint64_t ocilayer_report_hidden(const struct ocilayer_report *report);
+
+/**
  * Bytes of the blob as read.
  */
 uint64_t ocilayer_report_blob_bytes(const struct ocilayer_report *report);

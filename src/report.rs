@@ -30,6 +30,9 @@ pub struct Report {
     /// Opaque marks that a faulty kernel copied to the upper directory, and that were removed
     /// there; only with [`Options::upper`](crate::Options::upper).
     pub propagated_marks: u64,
+    /// Entries that were not written, since a layer above replaces or hides them: of images that are
+    /// unpacked to one directory, the newest layer first.
+    pub hidden: u64,
     /// How much was read and written, in bytes.
     pub bytes: Bytes,
     /// How the blob was compressed.
@@ -44,7 +47,7 @@ pub struct Report {
     pub seconds: StageTimes,
 }
 
-/// Entries applied, by kind.
+/// Entries applied, by kind; of the kinds without [`Report::hidden`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct EntryCounts {

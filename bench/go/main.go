@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/containers/storage/pkg/reexec"
+	"go.podman.io/storage/pkg/reexec"
 )
 
 // An applier unpacks the layers in these files to a directory, the lowest first, and returns their diffIDs.

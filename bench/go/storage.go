@@ -10,8 +10,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/containers/storage"
-	"github.com/containers/storage/pkg/archive"
+	"go.podman.io/storage"
+	"go.podman.io/storage/pkg/archive"
 )
 
 // storageLayers makes layers of a store below root, one upon the other, as podman and CRI-O do. The tree

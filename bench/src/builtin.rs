@@ -24,6 +24,7 @@ pub enum Builtin {
     /// production needs, and the digest that an engine checks.
     TarCrate,
     LimitDecompress,
+    LimitDigest,
     LimitCreate,
 }
 
@@ -35,6 +36,7 @@ impl Builtin {
             Builtin::OcilayerBothDigests => "ocilayer-both-digests",
             Builtin::TarCrate => "tar-crate",
             Builtin::LimitDecompress => "limit-decompress",
+            Builtin::LimitDigest => "limit-digest",
             Builtin::LimitCreate => "limit-create",
         }
     }
@@ -58,6 +60,10 @@ impl Builtin {
                 }
             }
             Builtin::LimitDecompress => limit::decompress(layers)?,
+            Builtin::LimitDigest => {
+                let times = limit::digest(layers)?;
+                println!("{}", serde_json::to_string(&times)?);
+            }
             Builtin::LimitCreate => {
                 let times = limit::create(root, layers, threads)?;
                 println!("{}", serde_json::to_string(&times)?);

@@ -128,7 +128,7 @@ fn apply(layer: &Layer, peer: Peer, (filesystem, roots): Place<'_>) -> Result<Ou
     if idle > measure::READY_FOR.as_secs_f64() {
         return Err(format!("{idle:.1} s passed between warming the memory and the run").into());
     }
-    if peer.times_itself() {
+    if peer.times_itself().is_some() {
         measured.times = serde_json::from_str(&measured.output)?;
     }
     let mut tree = peer.tree(layer, &root)?;
@@ -185,7 +185,7 @@ fn row(layer: &Layer, run: &Runs, baseline: &Runs, place: Place<'_>) -> Result<R
         filesystem: place.0,
         runs: run.measured.len(),
         digests: run.peer.digests(),
-        timed: if run.peer.times_itself() { "creation" } else { "process" }.into(),
+        timed: run.peer.times_itself().unwrap_or("process").into(),
         wall_s: wall.median,
         wall_min_s: wall.min,
         wall_max_s: wall.max,

@@ -5,6 +5,7 @@ mod builtin;
 mod compare;
 mod goals;
 mod layers;
+mod least;
 mod limit;
 mod measure;
 mod peers;

@@ -57,7 +57,8 @@ impl Peer {
         peers.extend([GoPeer::ContainersStorage, GoPeer::ContainersStorageArchive].map(Peer::Go));
         peers.extend([Peer::Go(GoPeer::Umoci), Peer::GnuTar, Peer::GnuTarPigz, Peer::BsdTar]);
         peers.push(Peer::Builtin(Builtin::TarCrate, 1));
-        peers.push(Peer::Builtin(Builtin::LimitDecompress, 1));
+        let alone = [Builtin::LimitDecompress, Builtin::LimitDigest];
+        peers.extend(alone.map(|limit| Peer::Builtin(limit, 1)));
         peers.extend([1, 2].map(|threads| Peer::Builtin(Builtin::LimitCreate, threads)));
         peers
     }
@@ -114,18 +115,22 @@ impl Peer {
 
     /// Whether it leaves a tree behind.
     pub fn makes_tree(self) -> bool {
-        !matches!(self, Peer::Builtin(Builtin::LimitDecompress, _))
+        !matches!(self, Peer::Builtin(Builtin::LimitDecompress | Builtin::LimitDigest, _))
     }
 
-    /// Whether it prints its own times, those of a part of what its process does.
-    pub fn times_itself(self) -> bool {
-        matches!(self, Peer::Builtin(Builtin::LimitCreate, _))
+    /// What its times are of, as it prints them itself: a part of what its process does.
+    pub fn times_itself(self) -> Option<&'static str> {
+        match self {
+            Peer::Builtin(Builtin::LimitDigest, _) => Some("digest"),
+            Peer::Builtin(Builtin::LimitCreate, _) => Some("creation"),
+            _ => None,
+        }
     }
 
     /// The files that it reads.
     pub fn inputs(self, layer: &Layer) -> &[PathBuf] {
         match self {
-            Peer::Builtin(Builtin::LimitCreate, _) => &layer.archives,
+            Peer::Builtin(Builtin::LimitDigest | Builtin::LimitCreate, _) => &layer.archives,
             _ => &layer.blobs,
         }
     }

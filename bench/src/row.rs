@@ -24,7 +24,7 @@ pub struct Row {
     pub runs: usize,
     /// Whether it hashed the uncompressed layer, too.
     pub digests: bool,
-    /// What the times are of: the "process", or "creation" alone.
+    /// What the times are of: the "process", or "digest" or "creation" alone.
     pub timed: String,
     pub wall_s: f64,
     pub wall_min_s: f64,

@@ -4,6 +4,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::goals::Goal;
+use crate::least::Least;
 use crate::results::Results;
 use crate::row::Row;
 
@@ -16,14 +17,18 @@ impl Display for Table<'_> {
         writeln!(
             f,
             "| layer | file system | applier | threads | wall s | user s | system s | peak MiB \
-             | syscalls/entry | wall | CPU |"
+             | syscalls/entry | wall | CPU | wall / limit |"
         )?;
-        writeln!(f, "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|")?;
-        rows.iter().try_for_each(|row| write_row(f, row))?;
+        writeln!(f, "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")?;
+        for workload in rows.chunk_by(|a, b| a.workload() == b.workload()) {
+            let least = Least::of(workload);
+            workload.iter().try_for_each(|row| write_row(f, row, least))?;
+        }
         writeln!(
             f,
-            "\nMedians, with the least and the most in brackets; the last two columns are ratios \
-             to {baseline}, of pairs."
+            "\nMedians, with the least and the most in brackets. wall and CPU are ratios to \
+             {baseline}, of pairs; the limit of n threads is what the three limits take: an nth of \
+             their CPU seconds, or decompression or the digest alone, whichever is most."
         )?;
         for row in rows {
             if let Some(differs) = &row.differs {
@@ -35,19 +40,21 @@ impl Display for Table<'_> {
     }
 }
 
-fn write_row(f: &mut Formatter<'_>, row: &Row) -> fmt::Result {
+fn write_row(f: &mut Formatter<'_>, row: &Row, least: Option<Least>) -> fmt::Result {
     let note = match (row.timed.as_str(), row.digests) {
-        ("process", true) => "",
-        ("process", false) => " (no digest)",
-        _ => " (creation alone)",
+        ("process", true) => String::new(),
+        ("process", false) => " (no digest)".into(),
+        (alone, _) => format!(" ({alone} alone)"),
     };
+    let threads = row.threads.filter(|_| row.digests);
+    let to_limit = least.zip(threads).map(|(least, threads)| row.wall_s / least.wall_s(threads));
     let ratios = match (row.wall_ratio(), row.cpu_ratio) {
         (Some(wall), Some(cpu)) => format!("{wall} | {cpu:.2}"),
         _ => "differs | differs".into(),
     };
     writeln!(
         f,
-        "| {} | {} | {}{note} | {} | {:.3} ({:.3}-{:.3}) | {:.3} | {:.3} | {:.1} | {} | {ratios} |",
+        "| {} | {} | {}{note} | {} | {:.3} ({:.3}-{:.3}) | {:.3} | {:.3} | {:.1} | {} | {ratios} | {} |",
         layer(row),
         row.filesystem.name(),
         row.applier,
@@ -59,6 +66,7 @@ fn write_row(f: &mut Formatter<'_>, row: &Row) -> fmt::Result {
         row.system_s,
         row.peak_rss_bytes as f64 / f64::from(1 << 20),
         or_dash(row.syscalls_per_entry.map(|n| format!("{n:.1}"))),
+        or_dash(to_limit.filter(|_| row.differs.is_none()).map(|ratio| format!("{ratio:.2}"))),
     )
 }
 

@@ -53,6 +53,7 @@ fn whiteouts(report: &Report) -> String {
         (report.opaque_directories, "opaque directory", "opaque directories"),
         (report.implied_directories, "implied directory", "implied directories"),
         (report.copied_up, "file copied up", "files copied up"),
+        (report.hidden, "entry that does not show", "entries that do not show"),
     ];
     for (count, one, many) in others {
         if count > 0 {

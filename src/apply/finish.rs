@@ -38,6 +38,9 @@ impl Job<'_> {
                 stack.extend(children.into_iter().map(|child| (child, false)));
             }
         }
+        if let Some(above) = self.above.take() {
+            above.finish();
+        }
         Ok(())
     }
 

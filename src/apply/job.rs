@@ -22,9 +22,11 @@ use crate::tar::{Entry, Kind, Place};
 use super::attributes::Owner;
 use super::awaited::AwaitedLowers;
 use super::error::{ApplyError, Failing, JobCause, JobError, Result};
+use super::newest_first::{Above, Judged};
 use super::open_file::CurrentFile;
 use super::plan::Plan;
 use super::privileges::Privileges;
+use super::uppers::Uppers;
 use super::write_out::WriteOut;
 use super::{remove, xattr};
 
@@ -37,10 +39,21 @@ pub(crate) struct Counts {
     pub(crate) implied_directories: u64,
     pub(crate) copied_up: u64,
     pub(crate) propagated_marks: u64,
+    pub(crate) hidden: u64,
     pub(crate) file_bytes: u64,
     pub(crate) skipped: Skips,
     /// For the parents.
     pub(crate) waited: Duration,
+}
+
+/// Where a layer stands among those that are applied with it.
+pub(crate) enum Chain<'c> {
+    /// Above what is there already.
+    Alone,
+    /// Above these, which are still being made.
+    Above(AwaitedLowers<'c>),
+    /// Below these, which the root has already.
+    Below(&'c mut Uppers),
 }
 
 /// One layer on its way into one root. Entries come in archive order: `begin`, `data` for a file,
@@ -50,6 +63,8 @@ pub(crate) struct Job<'j> {
     pub(super) resolver: Resolver,
     /// The parents that are still being made, until they are needed.
     pub(super) awaited: Option<AwaitedLowers<'j>>,
+    /// The layers above, if these were applied before.
+    pub(super) above: Option<Above<'j>>,
     /// Who new files belong to before any chown.
     pub(super) process: Owner,
     /// This thread creates files with exactly the mode it asks for.
@@ -92,15 +107,22 @@ impl<'j> Job<'j> {
         options: &'j Options,
         private_umask: bool,
         workers: Option<Workers<JobError>>,
-        awaited: Option<AwaitedLowers<'j>>,
+        chain: Chain<'j>,
         warn: &'j mut dyn FnMut(Warning),
     ) -> Result<Job<'j>> {
-        let workers = workers.filter(|_| !folds_case(&root));
+        let folds_case = folds_case(&root);
+        let workers = workers.filter(|_| !folds_case);
+        let (awaited, above) = match chain {
+            Chain::Alone => (None, None),
+            Chain::Above(awaited) => (Some(awaited), None),
+            Chain::Below(uppers) => (None, Some(Above::new(uppers))),
+        };
         let write_out = (options.sync == Sync::Files).then(|| Arc::new(WriteOut::below(&root)));
         let mut job = Job {
             options,
             resolver: Resolver::new(root, options)?,
             awaited,
+            above,
             process: Owner::of_process(),
             private_umask,
             file: None,
@@ -119,6 +141,10 @@ impl<'j> Job<'j> {
             counts: Counts::default(),
         };
         job.look_at_root()?;
+        // Names that differ in case only would be one on disk, and two to the layers above.
+        if job.above.is_some() && folds_case {
+            return Err(job.uncertain().into());
+        }
         Ok(job)
     }
 
@@ -183,6 +209,9 @@ impl<'j> Job<'j> {
             self.await_lowers()?;
         }
         self.count_logical(entry.size)?;
+        if self.judge(entry, &action)? == Judged::Done {
+            return Ok(self.check_memory()?);
+        }
         let acted: Result<(), JobCause> = match action {
             Action::Root => self.describe_root(entry),
             Action::Make { parent, name } => self.make(entry, parent, name),
@@ -213,12 +242,16 @@ impl<'j> Job<'j> {
     }
 
     /// What is remembered of the layer grows with its entries: not past the limit.
-    fn check_memory(&self) -> Result<(), LimitExceeded> {
+    fn check_memory(&mut self) -> Result<(), JobCause> {
         let limit = self.options.limits.memory;
         let got =
             self.resolver.tree.bytes() + self.linked_lowers.bytes() + self.skipped_names.bytes();
-        match got > limit {
-            true => Err(LimitExceeded::Memory { got, limit }),
+        if got > limit {
+            return Err(LimitExceeded::Memory { got, limit }.into());
+        }
+        match self.above.as_ref().is_some_and(|above| got + above.bytes() > limit) {
+            // It can be done with less.
+            true => Err(self.uncertain()),
             false => Ok(()),
         }
     }

@@ -7,6 +7,7 @@
 //! meanwhile cannot lead the removal out of the tree.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, StatxAttributes, StatxFlags, fstat, statx, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
@@ -47,6 +48,16 @@ pub(crate) fn remove(
         Err(Errno::NOENT) => Err(Errno::IO),
         result => result,
     }
+}
+
+/// Removes all that is in a directory.
+pub(crate) fn remove_all(dir: OwnedFd, cancel: Option<&Cancel>) -> Result<(), Errno> {
+    let at = SafeParent::new(Arc::new(dir));
+    for name in names_in(&at)? {
+        let name = Component::new(&name).expect("a directory lists components");
+        remove(&at, name, cancel)?;
+    }
+    Ok(())
 }
 
 /// One tree on its way out.
@@ -212,6 +223,19 @@ fn unlink(at: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
 
 fn rmdir(at: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     retry_on_intr(|| unlinkat(at, name, AtFlags::REMOVEDIR))
+}
+
+/// The names in a directory.
+pub(super) fn names_in(dir: &impl AsFd) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.push(name.to_vec());
+        }
+    }
+    Ok(names)
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@
 use std::collections::HashSet;
 use std::os::fd::AsFd;
 
-use rustix::fs::{Dir, FileType, Mode as Permissions, mknodat};
+use rustix::fs::{FileType, Mode as Permissions, mknodat};
 use rustix::io::Errno;
 
 use super::error::{ApplyError, Failing, JobCause};
 use super::job::{InRoot, Job};
+use super::remove::names_in;
 use crate::errno;
 use crate::layer::{LayerError, Parents};
 use crate::report::SkipReason;
@@ -256,16 +257,4 @@ impl Job<'_> {
         let fd = self.resolver.parent(dir)?;
         Ok(names_in(&fd).failing("getdents64")?)
     }
-}
-
-fn names_in(dir: &impl AsFd) -> Result<Vec<Vec<u8>>, Errno> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if !matches!(name, b"." | b"..") {
-            names.push(name.to_vec());
-        }
-    }
-    Ok(names)
 }

@@ -173,6 +173,15 @@ pub unsafe extern "C" fn ocilayer_report_propagated_marks(report: *const ocilaye
     unsafe { read(report, 0, |report| report.propagated_marks) }
 }
 
+/// Entries that were not written, since a layer above replaces or hides them; only of images that are
+/// unpacked to one directory, the newest layer first. Among the entries, and none of the files,
+/// directories, symbolic and hard links, FIFOs and devices.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ocilayer_report_hidden(report: *const ocilayer_report) -> u64 {
+    // SAFETY: NULL or not freed, as the header asks.
+    unsafe { read(report, 0, |report| report.hidden) }
+}
+
 /// Bytes of the blob as read.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ocilayer_report_blob_bytes(report: *const ocilayer_report) -> u64 {

@@ -29,6 +29,17 @@ use crate::tar::Entry;
 /// Layers that are worked on at a time, at most: what one takes of memory is taken as often.
 const AT_ONCE: usize = 8;
 
+/// In which layers are begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The lowest first, and the next ones before it is complete.
+    AtOnce,
+    /// One after the other, the lowest first.
+    BottomUp,
+    /// One after the other, the newest first. None has lower ones.
+    TopDown,
+}
+
 /// One layer that is to be made, and what it is made with.
 pub(super) struct Making<'m> {
     pub(super) number: usize,
@@ -83,27 +94,29 @@ impl<'m> Making<'m> {
 }
 
 /// Makes all layers. `sizes` are those of the blobs, as far as they are known. After a failure those
-/// below the one that failed are made to their end, and those above are not.
+/// that were begun before the one that failed are made to their end, and the others are not.
 ///
 /// # Errors
 ///
-/// The lowest layer that failed, and with what.
+/// The first layer in this order that failed, and with what.
 pub(super) fn run<T: Send>(
     sizes: &[Option<u64>],
-    at_once: bool,
+    order: Order,
     options: &Options,
     observer: &mut dyn ImageObserver,
     make: impl Fn(Making<'_>) -> Result<Made<T>, Failure> + Sync,
 ) -> Result<Vec<T>, (usize, Failure)> {
     let threads = operation::threads(options.threads);
-    let runners = if at_once { threads.min(AT_ONCE).min(sizes.len()) } else { sizes.len().min(1) };
-    let chain = Chain::default();
+    let most = if order == Order::AtOnce { threads.min(AT_ONCE) } else { 1 };
+    let runners = most.min(sizes.len());
+    let (state, changed) = Default::default();
+    let chain = Chain { layers: sizes.len(), order, state, changed };
     let results: Vec<Outcome<T>> = sizes.iter().map(|_| Mutex::default()).collect();
     let mut caller = Caller::new(sizes, options.cancel.as_ref(), observer);
     let filters = caller.observer.filters();
     let (send, calls) = bounded(CALLS);
     let work = |calls: Sender<Call>| {
-        while let Some(mut begun) = chain.begin(sizes.len()) {
+        while let Some(mut begun) = chain.begin() {
             let number = begun.number;
             let mut observer = Forward { calls: &calls, chain: &chain, number, filters };
             observer.call(Call::State(number, LayerState::Unpacking));
@@ -164,13 +177,21 @@ pub(super) fn run<T: Send>(
         }
         failed
     });
-    collect(results, failed)
+    collect(results, order, failed)
 }
 
-/// All of them, or the lowest failure.
-fn collect<T>(results: Vec<Outcome<T>>, failed: Option<Error>) -> Result<Vec<T>, (usize, Failure)> {
+/// All of them, the lowest first, or the first failure.
+fn collect<T>(
+    results: Vec<Outcome<T>>,
+    order: Order,
+    failed: Option<Error>,
+) -> Result<Vec<T>, (usize, Failure)> {
     let mut all = Vec::new();
-    for (number, result) in results.into_iter().enumerate() {
+    let mut results: Vec<_> = results.into_iter().enumerate().collect();
+    if order == Order::TopDown {
+        results.reverse();
+    }
+    for (number, result) in results {
         match result.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(Ok(done)) => all.push(done),
             Some(Err(error)) => return Err((number, error)),
@@ -180,6 +201,9 @@ fn collect<T>(results: Vec<Outcome<T>>, failed: Option<Error>) -> Result<Vec<T>,
                 return Err((number, error.into()));
             }
         }
+    }
+    if order == Order::TopDown {
+        all.reverse();
     }
     Ok(all)
 }
@@ -199,18 +223,19 @@ fn share(threads: usize, runners: usize, sizes: &[Option<u64>], number: usize) -
     part.clamp(2, threads)
 }
 
-/// How far the layers have come, from the bottom up.
-#[derive(Default)]
+/// How far the layers have come.
 struct Chain {
+    layers: usize,
+    order: Order,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// The next one to begin.
-    next: usize,
-    /// All layers below this one are complete.
+    /// How many were begun.
+    begun: usize,
+    /// All layers below this one are complete; from the bottom up only.
     complete: usize,
     /// Their directories, bottom first.
     roots: Vec<Arc<OwnedFd>>,
@@ -231,14 +256,17 @@ impl Chain {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lowest layer that nobody has begun; none if there is none, or if it could not be complete.
-    fn begin(&self, layers: usize) -> Option<Begun<'_>> {
+    /// The next layer that nobody has begun; none if there is none, or if it could not be complete.
+    fn begin(&self) -> Option<Begun<'_>> {
         let mut state = self.lock();
-        if state.failed.is_some() || state.next == layers {
+        if state.failed.is_some() || state.begun == self.layers {
             return None;
         }
-        let number = state.next;
-        state.next += 1;
+        let number = match self.order {
+            Order::AtOnce | Order::BottomUp => state.begun,
+            Order::TopDown => self.layers - 1 - state.begun,
+        };
+        state.begun += 1;
         Some(Begun { chain: self, number, complete: false })
     }
 

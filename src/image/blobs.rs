@@ -14,12 +14,19 @@ pub trait Blobs: Sync {
     /// The size of a layer's blob in bytes, if it can be told.
     fn size(&self, number: usize, layer: &ChainLayer) -> Option<u64>;
 
-    /// Opens a layer's blob. Asked once for each layer that is unpacked, in any order.
+    /// Opens a layer's blob. Asked once for each layer that is unpacked, in any order, and once more where
+    /// [`opens_again`](Blobs::opens_again) allows it.
     ///
     /// # Errors
     ///
     /// There is none, or it is not as large as the image says.
     fn open(&self, number: usize, layer: &ChainLayer) -> Result<Source<'_>>;
+
+    /// Whether each can be opened a second time, and is read from its beginning then. If not,
+    /// [`unpack`](super::unpack()) applies the lowest layer first.
+    fn opens_again(&self) -> bool {
+        false
+    }
 }
 
 impl Blobs for Store {
@@ -36,6 +43,10 @@ impl Blobs for Store {
             }
             _ => self.source(&layer.blob),
         }
+    }
+
+    fn opens_again(&self) -> bool {
+        true
     }
 }
 
@@ -78,6 +89,14 @@ impl Blobs for Layers<'_> {
 
     fn open(&self, number: usize, layer: &ChainLayer) -> Result<Source<'_>> {
         let mut source = self.sources[number].lock().unwrap_or_else(PoisonError::into_inner);
-        source.take().ok_or_else(|| ImageError::Used(layer.blob.clone()))
+        let again = source.as_ref().and_then(Source::again);
+        again.or_else(|| source.take()).ok_or_else(|| ImageError::Used(layer.blob.clone()))
+    }
+
+    fn opens_again(&self) -> bool {
+        self.sources.iter().all(|source| {
+            let source = source.lock().unwrap_or_else(PoisonError::into_inner);
+            source.as_ref().is_some_and(|source| source.again().is_some())
+        })
     }
 }

@@ -8,6 +8,7 @@ mod at_once;
 mod blobs;
 mod chain;
 mod error;
+mod flatten;
 mod json;
 mod layers;
 mod observer;
@@ -29,12 +30,13 @@ use json::{Json, array, blob, digest, is_layer, text};
 pub use blobs::{Blobs, Layers};
 pub use chain::{ChainLayer, Image, Platform};
 pub use error::ImageError;
+pub use flatten::unpack;
 pub use layers::LayerStore;
 pub use observer::{ImageObserver, ImageProgress, LayerProgress, LayerState};
 pub use recognize::Stream;
 pub use select::{Choice, list, select};
 pub use store::Store;
-pub use unpack::{ImageReport, LayerDone, UnpackError, unpack, unpack_layers};
+pub use unpack::{ImageReport, LayerDone, UnpackError, unpack_layers};
 
 /// One layer of an image.
 #[derive(Debug)]

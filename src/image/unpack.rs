@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! An image into a directory, or into layers of a store.
+//! An image into layers of a store, and what is told of an image that was unpacked.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::at_once::{self, Failure, Made};
+use super::at_once::{self, Failure, Made, Order};
 use super::blobs::Blobs;
 use super::chain::{ChainLayer, Image};
 use super::error::ImageError;
@@ -18,7 +17,7 @@ use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
 use crate::options::{Mode, Options};
 use crate::report::Report;
-use crate::unpack::{unpack_above, unpack_with};
+use crate::unpack::unpack_above;
 
 /// Why an image was not unpacked, or not all of it.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +60,8 @@ pub struct ImageReport {
     pub image: Image,
     /// Bottom first.
     pub layers: Vec<LayerDone>,
+    /// To one directory: what upper layers replace or hide was never written.
+    pub newest_first: bool,
     /// How long it took.
     pub wall: Duration,
 }
@@ -84,6 +85,7 @@ impl ImageReport {
             "image": self.image,
             "layers": layers,
             "lowerdir": self.lowerdir(),
+            "newest_first": self.newest_first,
             "seconds": self.wall.as_secs_f64(),
         })
         .to_string()
@@ -104,43 +106,6 @@ impl LayerDone {
             "report": report,
         })
     }
-}
-
-/// Applies all layers of an image to one directory, which must be empty.
-///
-/// Each blob's digest and size and each diffID are held against what the image says. After a failure the
-/// directory holds a part of the image.
-///
-/// # Errors
-///
-/// An [`UnpackError`] names the layer at fault. [`Options::mode`](field@Options::mode) must be
-/// [`Mode::Directory`].
-pub fn unpack(
-    blobs: &dyn Blobs,
-    image: &Image,
-    root: impl AsRef<Path>,
-    options: &Options,
-    observer: &mut dyn ImageObserver,
-) -> Result<ImageReport, UnpackError> {
-    let (begin, root) = (Instant::now(), root.as_ref());
-    let failed = |error| ImageError::Io(root.display().to_string(), error);
-    options.check_image().map_err(ImageError::Options)?;
-    if options.mode != Mode::Directory {
-        return Err(ImageError::Mode("directory").into());
-    }
-    if fs::read_dir(root).map_err(failed)?.next().is_some() {
-        return Err(ImageError::NotEmpty(root.display().to_string()).into());
-    }
-    let layers = at_once::run(&sizes(blobs, image), false, options, observer, |making| {
-        let layer = image.layers[making.number].clone();
-        let (source, options) =
-            (blobs.open(making.number, &layer)?, making.options.expecting(&layer));
-        let report = unpack_with(source, root, &options, making.observer)?;
-        let done = LayerDone { layer, path: None, report: Some(report) };
-        Ok(Made { done, root: None, reused: false })
-    });
-    let layers = layers.map_err(|failure| failed_in(image, failure))?;
-    Ok(ImageReport { image: image.clone(), layers, wall: begin.elapsed() })
 }
 
 /// Makes the layers of an image that a store lacks, each a directory for overlayfs.
@@ -164,7 +129,7 @@ pub fn unpack_layers(
     if options.mode == Mode::Directory {
         return Err(ImageError::Mode("overlay").into());
     }
-    let layers = at_once::run(&sizes(blobs, image), true, options, observer, |making| {
+    let layers = at_once::run(&sizes(blobs, image), Order::AtOnce, options, observer, |making| {
         let layer = image.layers[making.number].clone();
         let path = to.path_of(&layer.chain_id);
         let mut report = None;
@@ -183,19 +148,20 @@ pub fn unpack_layers(
         Ok(Made { done: LayerDone { layer, path: Some(path), report }, root: Some(root), reused })
     });
     let layers = layers.map_err(|failure| failed_in(image, failure))?;
-    Ok(ImageReport { image: image.clone(), layers, wall: begin.elapsed() })
+    let (image, wall) = (image.clone(), begin.elapsed());
+    Ok(ImageReport { image, layers, newest_first: false, wall })
 }
 
 impl Options {
     /// With the digests that a layer must have.
-    fn expecting(mut self, layer: &ChainLayer) -> Options {
+    pub(super) fn expecting(mut self, layer: &ChainLayer) -> Options {
         self.expect.blob.clone_from(&layer.digest);
         self.expect.diff_id = Some(layer.diff_id.clone());
         self
     }
 }
 
-fn failed_in(image: &Image, (number, failure): (usize, Failure)) -> UnpackError {
+pub(super) fn failed_in(image: &Image, (number, failure): (usize, Failure)) -> UnpackError {
     let layer = &image.layers[number];
     match failure {
         Failure::Image(error) => error.into(),
@@ -209,7 +175,7 @@ fn failed_in(image: &Image, (number, failure): (usize, Failure)) -> UnpackError 
 }
 
 /// The blobs' sizes, where they can be told.
-fn sizes(blobs: &dyn Blobs, image: &Image) -> Vec<Option<u64>> {
+pub(super) fn sizes(blobs: &dyn Blobs, image: &Image) -> Vec<Option<u64>> {
     let size = |(number, layer)| blobs.size(number, layer);
     image.layers.iter().enumerate().map(size).collect()
 }

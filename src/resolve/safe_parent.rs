@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub(crate) struct SafeParent(Arc<OwnedFd>);
 
 impl SafeParent {
-    pub(super) fn new(fd: Arc<OwnedFd>) -> SafeParent {
+    pub(crate) fn new(fd: Arc<OwnedFd>) -> SafeParent {
         SafeParent(fd)
     }
 

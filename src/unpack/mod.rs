@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode as Permissions, OFlags, open};
 use rustix::io::retry_on_intr;
 
-use crate::apply::{AwaitedLowers, Counts, Job, JobCause, JobError, MadeLowers};
+use crate::apply::{AwaitedLowers, Chain, Counts, Job, JobCause, JobError, MadeLowers, Uppers};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observer::Observer;
@@ -56,7 +56,7 @@ pub fn unpack_with(
     options: &Options,
     observer: &mut dyn Observer,
 ) -> Result<Report> {
-    run(source, root.as_ref(), options, None, observer)
+    run(source, root.as_ref(), options, Chain::Alone, observer)
 }
 
 /// The same for a layer whose parents are still being made, in overlay modes. The options name none.
@@ -67,14 +67,26 @@ pub(crate) fn unpack_above(
     options: &Options,
     observer: &mut dyn Observer,
 ) -> Result<Report> {
-    run(source, root, options, Some(lowers), observer)
+    run(source, root, options, Chain::Above(lowers), observer)
+}
+
+/// The same for a layer whose uppers are in the root already, in directory mode. Where they are
+/// [uncertain](Uppers::is_uncertain), it is cancelled.
+pub(crate) fn unpack_below(
+    uppers: &mut Uppers,
+    source: Source<'_>,
+    root: &Path,
+    options: &Options,
+    observer: &mut dyn Observer,
+) -> Result<Report> {
+    run(source, root, options, Chain::Below(uppers), observer)
 }
 
 fn run(
     source: Source<'_>,
     root: &Path,
     options: &Options,
-    lowers: Option<AwaitedLowers<'_>>,
+    chain: Chain<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Report> {
     let begin = Instant::now();
@@ -90,7 +102,7 @@ fn run(
         options.read_to,
         &mut Observed(observer),
         |scope, input, counters, callbacks| {
-            Run { options, begin, counters, filters, callbacks }.layer(scope, input, root, lowers)
+            Run { options, begin, counters, filters, callbacks }.layer(scope, input, root, chain)
         },
     )
 }
@@ -126,7 +138,7 @@ impl<'r> Run<'r> {
         scope: &'s Scope<'s, '_>,
         input: Input<'s>,
         root: OwnedFd,
-        lowers: Option<AwaitedLowers<'_>>,
+        chain: Chain<'_>,
     ) -> Result<Report> {
         let private_umask = sys::private_umask().is_ok();
         // Threads that are started from here on have this one's umask.
@@ -135,10 +147,13 @@ impl<'r> Run<'r> {
         let mut pipeline = Pipeline::start(scope, input, &settings, self.counters.clone())?;
         let mut warn = |warning| self.callbacks.warn(warning);
         let workers = pipeline.workers();
-        let later = (self.options.lowers == Lowers::Later)
-            .then(|| AwaitedLowers::new(|| self.ask_for_lowers()));
-        let lowers = lowers.or(later);
-        let mut job = Job::new(root, self.options, private_umask, workers, lowers, &mut warn)?;
+        let chain = match chain {
+            Chain::Alone if self.options.lowers == Lowers::Later => {
+                Chain::Above(AwaitedLowers::new(|| self.ask_for_lowers()))
+            }
+            chain => chain,
+        };
+        let mut job = Job::new(root, self.options, private_umask, workers, chain, &mut warn)?;
         let mut clock = Clock { workers: pipeline.workers(), ..Clock::default() };
         let mut applying = Applying {
             pipeline: &mut pipeline,
@@ -210,6 +225,7 @@ impl<'r> Run<'r> {
             implied_directories: counts.implied_directories,
             copied_up: counts.copied_up,
             propagated_marks: counts.propagated_marks,
+            hidden: counts.hidden,
             bytes: Bytes {
                 blob: amounts.blob_bytes,
                 layer: amounts.layer_bytes,

@@ -80,6 +80,23 @@ impl<'a> Source<'a> {
         Source(Origin::Reader(Box::new(read)))
     }
 
+    /// The same from its beginning, if this one does not have to be read for it: not of a pipe or a
+    /// reader.
+    pub(crate) fn again(&self) -> Option<Source<'a>> {
+        match &self.0 {
+            Origin::Path(path) => Some(Source::path(path)),
+            Origin::File(fd) => {
+                let (at, size) = (rustix::fs::tell(fd).ok()?, self.size()?);
+                Some(Source::section(fd.try_clone().ok()?, at, size.saturating_sub(at)))
+            }
+            Origin::Section(fd, range) => {
+                Some(Source(Origin::Section(fd.try_clone().ok()?, range.clone())))
+            }
+            Origin::Memory(blob) => Some(Source::memory(blob)),
+            Origin::Reader(_) => None,
+        }
+    }
+
     /// Bytes that it has, where that can be told before it is read.
     pub(crate) fn size(&self) -> Option<u64> {
         let regular = |metadata: Metadata| metadata.is_file().then_some(metadata.len());
