@@ -86,6 +86,18 @@ fn parent_that_is_a_symlink_of_this_layer_is_followed() {
     );
 }
 
+/// It goes to make way for the link, and what is behind it stays.
+#[test]
+fn hardlink_takes_the_place_of_the_symlink_that_its_target_is_behind() {
+    if !needs::overlay() {
+        return;
+    }
+    let upper = vec![file("l/a").data("1"), hardlink("l", "l/a")];
+    each_applied(KNOWING, &[vec![symlink("l", "d")], upper], |outcome| {
+        assert!(outcome.tree.linked("l", "d/a"));
+    });
+}
+
 #[test]
 fn symlinked_parents_stay_below_the_root() {
     if !needs::overlay() {

@@ -189,9 +189,11 @@ impl Tree {
         let made = self.note(dir, name);
         let kind = match source {
             Some((at, kind)) => {
-                // The directory has to go to make way for the link, and the target with it.
+                // The directory has to go to make way for the link, and the target with it: unless it
+                // is a symlink of a lower layer, and the target is elsewhere.
                 if let Some(NodeKind::Dir(doomed)) = self.node(dir, name).map(|node| node.kind)
                     && self.is_within(at, doomed)
+                    && !(self.strays || self.dir(doomed).elsewhere)
                 {
                     return Err(ApplyError::new("linkat", Errno::NOENT).into());
                 }
