@@ -255,6 +255,11 @@ bench:
 	scripts/bench-peers
 	$(CARGO) run --quiet --release --package ocilayer-bench --features "$$(scripts/features)" -- $(if $(QUICK),--quick) $(ARGS)
 
+## bench-check: what is slower than in docs/performance-table.md by more than the spread, beside containerd; ARGS; root
+.PHONY: bench-check
+bench-check:
+	$(MAKE) bench QUICK=1 ARGS='--applier ocilayer --against docs/performance-table.md --output target/bench/check.json $(ARGS)'
+
 ## bench-go: what it costs to unpack from Go: the command, an os.File, a pipe, in turns; root
 .PHONY: bench-go
 bench-go:

@@ -98,6 +98,20 @@ fn hardlink_takes_the_place_of_the_symlink_that_its_target_is_behind() {
     });
 }
 
+/// The marker is behind the symlink, and hides nothing that is linked.
+#[test]
+fn opaque_marker_behind_a_symlink_that_is_linked_empties_what_it_leads_to() {
+    if !needs::overlay() {
+        return;
+    }
+    let lower = vec![dir("d"), file("d/old"), symlink("l", "d")];
+    let upper = vec![hardlink("h", "l"), opaque("l")];
+    each_applied(KNOWING, &[lower, upper], |outcome| {
+        assert!(outcome.tree.linked("h", "l"));
+        assert!(!outcome.tree.0.contains_key(&b"d/old"[..]));
+    });
+}
+
 #[test]
 fn symlinked_parents_stay_below_the_root() {
     if !needs::overlay() {

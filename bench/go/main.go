@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"go.podman.io/storage/pkg/reexec"
 )
@@ -43,6 +44,10 @@ func main() {
 	if reexec.Init() {
 		return
 	}
+	if len(os.Args) == 2 && os.Args[1] == "versions" {
+		versions()
+		return
+	}
 	if len(os.Args) < 4 || appliers[os.Args[1]] == nil {
 		fmt.Fprintln(os.Stderr, "usage: peers APPLIER ROOT LAYER...")
 		os.Exit(2)
@@ -54,5 +59,23 @@ func main() {
 	}
 	for _, diffID := range diffIDs {
 		fmt.Println(diffID)
+	}
+}
+
+// versions prints the modules that have the appliers, each with its version.
+func versions() {
+	appliers := map[string]bool{
+		"github.com/containerd/containerd/v2": true,
+		"github.com/opencontainers/umoci":     true,
+		"go.podman.io/storage":                true,
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return
+	}
+	for _, module := range info.Deps {
+		if appliers[module.Path] {
+			fmt.Println(module.Path, module.Version)
+		}
 	}
 }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use flate2::read::MultiGzDecoder;
-use ocilayer::{Options, Source};
+use oci_image::UnpackOptions;
+use ocilayer::image::{self, LayerStore, Layers};
+use ocilayer::{Mode, Options, Source};
 use sha2::{Digest, Sha256};
 
 use crate::layers::Codec;
@@ -20,6 +22,12 @@ pub enum Builtin {
     Ocilayer,
     /// As it is without options: with both digests.
     OcilayerBothDigests,
+    /// A whole image: its layers at once, each into a directory of a store.
+    OcilayerImage,
+    /// A whole image into one directory.
+    OcilayerFlatten,
+    /// The crate of that name, to one directory.
+    OciImage,
     /// The loop that one writes first: the `tar` crate over flate2 or zstd, with everything that
     /// production needs, and the digest that an engine checks.
     TarCrate,
@@ -34,6 +42,9 @@ impl Builtin {
         match self {
             Builtin::Ocilayer => "ocilayer",
             Builtin::OcilayerBothDigests => "ocilayer-both-digests",
+            Builtin::OcilayerImage => "ocilayer-image",
+            Builtin::OcilayerFlatten => "ocilayer-flatten",
+            Builtin::OciImage => "oci-image",
             Builtin::TarCrate => "tar-crate",
             Builtin::LimitDecompress => "limit-decompress",
             Builtin::LimitDigest => "limit-digest",
@@ -43,8 +54,33 @@ impl Builtin {
 
     /// Applies layers, the lowest first, and prints a diffID for each; what a limit prints,
     /// `limit` says.
-    pub fn apply(self, root: &Path, layers: &[PathBuf], threads: usize) -> Result<()> {
+    pub fn apply(
+        self,
+        root: &Path,
+        layers: &[PathBuf],
+        diff_ids: &[String],
+        threads: usize,
+    ) -> Result<()> {
         match self {
+            Builtin::OcilayerImage => {
+                let options = Options::default().threads(threads).skip_blob_digest(true);
+                let options = options.mode(Mode::Overlay);
+                let (layers, store) = (image(layers, diff_ids)?, LayerStore::open(root, &options)?);
+                image::unpack_layers(&layers, &layers.image(), &store, &options, &mut ())?;
+                diff_ids.iter().for_each(|diff_id| println!("{diff_id}"));
+            }
+            Builtin::OcilayerFlatten => {
+                let options = Options::default().threads(threads).skip_blob_digest(true);
+                let layers = image(layers, diff_ids)?;
+                image::unpack(&layers, &layers.image(), root, &options, &mut ())?;
+                diff_ids.iter().for_each(|diff_id| println!("{diff_id}"));
+            }
+            Builtin::OciImage => {
+                let options = UnpackOptions { threads, ..UnpackOptions::default() };
+                for layer in layers {
+                    oci_image::apply_layer_file(layer, root, &options)?;
+                }
+            }
             Builtin::Ocilayer | Builtin::OcilayerBothDigests => {
                 let skip_blob_digest = self == Builtin::Ocilayer;
                 for layer in layers {
@@ -71,6 +107,15 @@ impl Builtin {
         }
         Ok(())
     }
+}
+
+/// Of layers that an engine has, and whose diffIDs it knows.
+pub fn image<'s>(layers: &[PathBuf], diff_ids: &[String]) -> Result<Layers<'s>> {
+    let mut image = Layers::new();
+    for (layer, diff_id) in layers.iter().zip(diff_ids) {
+        image.push(Source::path(layer), None, diff_id.parse()?);
+    }
+    Ok(image)
 }
 
 /// Larger reads than this made no difference to inflate.

@@ -17,7 +17,7 @@ use crate::spread::Spread;
 use crate::table::{Table, named};
 use crate::target::{Filesystem, Target};
 use crate::tree::Tree;
-use crate::{Compare, Result, syscalls};
+use crate::{Compare, Result, check, syscalls};
 
 /// Which file system to unpack to, and below which directory it is made.
 type Place<'a> = (Filesystem, &'a Path);
@@ -65,7 +65,8 @@ pub fn compare(arguments: &Compare) -> Result<()> {
         eprintln!("{name} on {}: {} entries", part.filesystem.name(), layer.entries);
         let peers: Vec<Peer> = (peers.iter().copied())
             .filter(|peer| {
-                peer.differs_for(codec) && (part.all_peers || peer.shows_the_filesystem())
+                peer.differs_for(part.kind, codec)
+                    && (part.all_peers || peer.shows_the_filesystem())
             })
             .collect();
         let runs = rounds_of(&layer, &peers, rounds, place)?;
@@ -77,6 +78,9 @@ pub fn compare(arguments: &Compare) -> Result<()> {
     }
 
     print!("{}", Table(&results));
+    if let Some(table) = &arguments.against {
+        check::against(&fs::read_to_string(table)?, &results.rows)?;
+    }
     // A fast applier that does something else is a defect, not a result.
     match results.rows.iter().find(|row| row.applier == "ocilayer" && row.differs.is_some()) {
         Some(row) => Err(format!("{} {}: the outcome differs", row.layer.name(), row.codec).into()),

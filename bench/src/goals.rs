@@ -73,6 +73,7 @@ impl Workload<'_> {
             self.syscalls(),
             self.peak(),
             self.go(),
+            self.at_once(),
             self.wall_of_peers(),
             self.cpu_of_peers(),
         ];
@@ -142,8 +143,19 @@ impl Workload<'_> {
         ratios.max_by(|a, b| a.1.median.total_cmp(&b.1.median))
     }
 
+    /// Of an image, all layers as one.
     fn ours(&self, threads: usize) -> Option<&Row> {
-        self.find("ocilayer", Some(threads))
+        match self.rows.first()?.layer {
+            Kind::Image => self.find("ocilayer-image", Some(threads)),
+            _ => self.find("ocilayer", Some(threads)),
+        }
+    }
+
+    fn at_once(&self) -> Option<Goal> {
+        let (image, each) =
+            (self.find("ocilayer-image", Some(2))?, self.find("ocilayer", Some(2))?);
+        let ratio = Spread::of_ratios(&image.wall_runs_s, &each.wall_runs_s)?;
+        Some(self.pairs("wall of all layers at once to one by one, 2 threads".into(), ratio, 1.0))
     }
 
     /// Only where the outcome is the right one.
@@ -184,6 +196,21 @@ impl Goal {
 mod tests {
     use super::*;
     use crate::row::samples;
+
+    #[test]
+    fn an_image_is_judged_by_all_its_layers_as_one() {
+        let mut rows = samples::rows(&[
+            CONTAINERD,
+            ("ocilayer", Some(2), &[1.0, 1.0, 1.0]),
+            ("ocilayer-image", Some(2), &[0.5, 0.5, 1.0]),
+        ]);
+        for row in &mut rows {
+            row.layer = Kind::Image;
+        }
+        let goals = of(&rows);
+        assert_eq!(find(&goals, "wall to containerd").figure, 0.25);
+        assert_eq!(find(&goals, "wall of all layers at once").figure, 0.5);
+    }
 
     const CONTAINERD: (&str, Option<usize>, &[f64]) = ("containerd", None, &[2.0, 2.0, 4.0]);
 

@@ -60,6 +60,8 @@ pub struct Layer {
     pub blobs: Vec<PathBuf>,
     /// The same uncompressed.
     pub archives: Vec<PathBuf>,
+    /// The digests of these.
+    pub diff_ids: Vec<String>,
     pub entries: u64,
     /// Uncompressed.
     pub bytes: u64,
@@ -92,14 +94,16 @@ impl Kind {
 
     /// Makes the blobs that the cache does not have.
     pub fn layer(self, codec: Codec, cache: &Path) -> Result<Layer> {
-        let (blobs, archives) = (Vec::new(), Vec::new());
-        let mut layer = Layer { kind: self, codec, blobs, archives, entries: 0, bytes: 0 };
+        let (blobs, archives, diff_ids) = (Vec::new(), Vec::new(), Vec::new());
+        let mut layer =
+            Layer { kind: self, codec, blobs, archives, diff_ids, entries: 0, bytes: 0 };
         for kind in self.layers() {
             let archive = kind.archive(cache)?;
             layer.blobs.push(codec.compress(&archive)?);
             layer.bytes += fs::metadata(&archive)?.len();
             let mut entries = tar::Archive::new(File::open(&archive)?);
             layer.entries += entries.entries_with_seek()?.count() as u64;
+            layer.diff_ids.push(diff_id(&archive)?);
             layer.archives.push(archive);
         }
         Ok(layer)
@@ -172,6 +176,17 @@ impl Codec {
         }
         Ok(blob)
     }
+}
+
+/// Kept beside the archive.
+fn diff_id(archive: &Path) -> Result<String> {
+    let kept = archive.with_extension("tar.sha256");
+    if !kept.exists() {
+        let sum = output(Command::new("sha256sum").arg(archive))?;
+        let hex = sum.split(' ').next().unwrap_or_default();
+        fs::write(&kept, format!("sha256:{hex}"))?;
+    }
+    Ok(fs::read_to_string(&kept)?)
 }
 
 fn debian(cache: &Path, archive: &Path) -> Result<()> {

@@ -2,6 +2,7 @@
 //! Compares ocilayer with other ways to apply a layer: equal work, equal outcome, one run.
 
 mod builtin;
+mod check;
 mod compare;
 mod goals;
 mod layers;
@@ -75,6 +76,9 @@ pub struct Compare {
     /// Where the results are written as JSON, and beside it with .md as the table
     #[arg(long, default_value = "target/bench/results.json")]
     output: PathBuf,
+    /// Say afterwards what is worse than in this table, by more than the spread, and fail then
+    #[arg(long, value_name = "TABLE")]
+    against: Option<PathBuf>,
     /// Keep what these results have of the same commit on this machine and is not measured again
     #[arg(long)]
     merge: bool,
@@ -92,6 +96,9 @@ enum Inside {
         layers: Vec<PathBuf>,
         #[arg(long, default_value_t = 1)]
         threads: usize,
+        /// Of the layers, for those that apply whole images
+        #[arg(long = "diff-id")]
+        diff_ids: Vec<String>,
     },
     /// Runs a command and prints what it took
     #[command(hide = true)]
@@ -104,8 +111,8 @@ enum Inside {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.inside {
-        Some(Inside::Apply { applier, root, layers, threads }) => {
-            applier.apply(&root, &layers, threads)
+        Some(Inside::Apply { applier, root, layers, threads, diff_ids }) => {
+            applier.apply(&root, &layers, &diff_ids, threads)
         }
         Some(Inside::Measure { command }) => measure::here(&command),
         None => compare::compare(&arguments.compare),

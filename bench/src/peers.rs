@@ -4,9 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ocilayer::image::{ChainLayer, LayerStore};
+
 use crate::Result;
-use crate::builtin::Builtin;
-use crate::layers::{Codec, Layer};
+use crate::builtin::{self, Builtin};
+use crate::layers::{Codec, Kind, Layer};
 use crate::tree::Tree;
 
 /// One way to apply layers.
@@ -51,12 +53,17 @@ impl Peer {
     pub fn all(threads: &[usize]) -> Vec<Peer> {
         let mut peers = vec![BASELINE];
         peers.extend(threads.iter().map(|&n| Peer::Builtin(Builtin::Ocilayer, n)));
+        let builtin = |(builtin, threads)| Peer::Builtin(builtin, threads);
         peers.push(Peer::Builtin(Builtin::OcilayerBothDigests, 2));
+        let whole = [Builtin::OcilayerImage, Builtin::OcilayerFlatten];
+        peers.extend(
+            whole.iter().flat_map(|&whole| threads.iter().map(move |&n| (whole, n)).map(builtin)),
+        );
         peers.extend([Peer::OcilayerC, Peer::Go(GoPeer::Ocilayer)]);
         peers.extend([GoPeer::ContainerdIgzip, GoPeer::ContainerdUnpigz].map(Peer::Go));
         peers.extend([GoPeer::ContainersStorage, GoPeer::ContainersStorageArchive].map(Peer::Go));
         peers.extend([Peer::Go(GoPeer::Umoci), Peer::GnuTar, Peer::GnuTarPigz, Peer::BsdTar]);
-        peers.push(Peer::Builtin(Builtin::TarCrate, 1));
+        peers.extend([(Builtin::OciImage, 2), (Builtin::TarCrate, 1)].map(builtin));
         let alone = [Builtin::LimitDecompress, Builtin::LimitDigest];
         peers.extend(alone.map(|limit| Peer::Builtin(limit, 1)));
         peers.extend([1, 2].map(|threads| Peer::Builtin(Builtin::LimitCreate, threads)));
@@ -107,6 +114,7 @@ impl Peer {
     /// work, which its row says.
     pub fn digests(self) -> bool {
         match self {
+            Peer::Builtin(Builtin::OciImage, _) => false,
             Peer::Builtin(builtin, _) => !Peer::is_limit(builtin.name()),
             Peer::Go(_) | Peer::OcilayerC => true,
             Peer::GnuTar | Peer::GnuTarPigz | Peer::BsdTar => false,
@@ -136,8 +144,11 @@ impl Peer {
     }
 
     /// Whether its result can differ from those of the other peers.
-    pub fn differs_for(self, codec: Codec) -> bool {
+    pub fn differs_for(self, kind: Kind, codec: Codec) -> bool {
         match self {
+            Peer::Builtin(Builtin::OcilayerImage | Builtin::OcilayerFlatten, _) => {
+                kind == Kind::Image
+            }
             Peer::Go(GoPeer::ContainerdIgzip | GoPeer::ContainerdUnpigz) | Peer::GnuTarPigz => {
                 codec.name() == "gzip"
             }
@@ -160,13 +171,20 @@ impl Peer {
 
     /// What the command has made of `layer` below `root`.
     pub fn tree(self, layer: &Layer, root: &Path) -> Result<Tree> {
-        if self != Peer::Go(GoPeer::ContainersStorage) {
-            return Ok(Tree::read(root)?);
-        }
-        let store = root.join("overlay");
-        let mut tree = Tree::read(&store.join("layer0/diff"))?;
-        for number in 1..layer.blobs.len() {
-            tree.lay_over(Tree::read(&store.join(format!("layer{number}/diff")))?);
+        let directories: Vec<PathBuf> = match self {
+            Peer::Go(GoPeer::ContainersStorage) => (0..layer.blobs.len())
+                .map(|number| root.join(format!("overlay/layer{number}/diff")))
+                .collect(),
+            Peer::Builtin(Builtin::OcilayerImage, _) => {
+                let image = builtin::image(&layer.blobs, &layer.diff_ids)?.image();
+                let path = |layer: &ChainLayer| LayerStore::path_in(root, &layer.chain_id);
+                image.layers.iter().map(path).collect()
+            }
+            _ => vec![root.to_owned()],
+        };
+        let mut tree = Tree::read(&directories[0])?;
+        for upper in &directories[1..] {
+            tree.lay_over(Tree::read(upper)?);
         }
         Ok(tree)
     }
@@ -177,6 +195,9 @@ impl Peer {
             Peer::Builtin(builtin, threads) => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(["apply", builtin.name(), "--threads", &threads.to_string()]);
+                for diff_id in &layer.diff_ids {
+                    command.args(["--diff-id", diff_id]);
+                }
                 command
             }
             Peer::Go(peer) => {
@@ -214,6 +235,35 @@ fn for_each_layer(tar: &str) -> Command {
     let script = format!("set -f; for layer; do {tar} -C \"$0\" -f \"$layer\" || exit; done");
     command.args(["-c", &script]);
     command
+}
+
+/// Which appliers these are: the programs that are here, and what is linked in.
+pub fn versions() -> Vec<String> {
+    let first_line = |command: &mut Command| {
+        let output = command.output().ok().filter(|output| output.status.success())?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.lines().next().map(|line| line.trim().to_owned())
+    };
+    let mut versions = Vec::new();
+    if let Ok(peers) = beside("peers")
+        && let Ok(output) = Command::new(peers).arg("versions").output()
+    {
+        versions.extend(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned));
+    }
+    for crate_name in ["oci-image", "tar"] {
+        versions.extend(locked(crate_name).map(|version| format!("crate {crate_name} {version}")));
+    }
+    for program in ["tar", "bsdtar", IGZIP.0, UNPIGZ.0] {
+        versions.extend(first_line(Command::new(program).arg("--version")));
+    }
+    versions
+}
+
+/// The version of a crate that this program was built with.
+fn locked(name: &str) -> Option<&'static str> {
+    let lock = include_str!("../../Cargo.lock");
+    let at = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?.1;
+    at.split_once('"').map(|(version, _)| version)
 }
 
 impl GoPeer {

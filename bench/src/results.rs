@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::goals::{self, Goal};
 use crate::layers::output;
-use crate::peers::BASELINE;
+use crate::peers::{self, BASELINE};
 use crate::row::Row;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Results {
     pub commit: String,
     /// What the ratios are to.
     pub baseline: String,
+    /// Of the appliers.
+    #[serde(default)]
+    pub versions: Vec<String>,
     pub rows: Vec<Row>,
     /// Made from the rows.
     #[serde(skip_deserializing)]
@@ -31,7 +34,8 @@ impl Results {
     pub fn new() -> Results {
         let baseline = BASELINE.name().into();
         let (rows, goals) = (Vec::new(), Vec::new());
-        Results { machine: machine(), commit: commit(), baseline, rows, goals }
+        let versions = peers::versions();
+        Results { machine: machine(), commit: commit(), baseline, versions, rows, goals }
     }
 
     /// Those of an earlier run, to add to. Refused where they say nothing about this commit on

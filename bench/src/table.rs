@@ -12,8 +12,11 @@ pub struct Table<'a>(pub &'a Results);
 
 impl Display for Table<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Results { machine, commit, baseline, rows, goals } = self.0;
+        let Results { machine, commit, baseline, versions, rows, goals } = self.0;
         writeln!(f, "{machine}, commit {commit}\n")?;
+        if !versions.is_empty() {
+            writeln!(f, "{}\n", versions.join("; "))?;
+        }
         writeln!(
             f,
             "| layer | file system | applier | threads | wall s | user s | system s | peak MiB \

@@ -209,8 +209,12 @@ impl<'j> Job<'j> {
     }
 
     fn lose(&mut self, path: &[u8]) -> Result<Judged, JobCause> {
+        let own = &self.above().own;
+        if own.lost_dirs.has(path) || own.supposed.has(path) {
+            // What this layer had in the directory that it was is gone, and no hardlink leads there.
+            return Err(self.uncertain());
+        }
         self.above().own.lost.insert(path);
-        self.above().own.lost_dirs.remove(path);
         self.counts.hidden += 1;
         Ok(Judged::Done)
     }

@@ -32,7 +32,12 @@ impl LinkedLowers {
 
     /// Whether a whiteout of this name contradicts a hardlink to it, or to what is below it.
     pub(crate) fn contradict(&self, path: PathHash) -> bool {
-        self.linked.contains_key(&path) || self.above.contains(&path)
+        self.linked.contains_key(&path) || self.contradict_below(path)
+    }
+
+    /// Whether an opaque marker in this directory contradicts a hardlink to what is below it.
+    pub(crate) fn contradict_below(&self, path: PathHash) -> bool {
+        self.above.contains(&path)
     }
 
     /// Whether the name is a lower layer's file that is here only because of a hardlink to it.

@@ -291,7 +291,12 @@ impl Tree {
 
     pub(super) fn opaque(&mut self, path: &[u8]) -> Result<(), Cause> {
         let dir = self.reach(path)?.dir;
-        self.refuse_whiteout_of_link_target(self.dir(dir).path_hash, || self.path(dir))?;
+        let Dir { path_hash, elsewhere, .. } = *self.dir(dir);
+        // If the target was linked by this name, it is a symlink that leads to another directory.
+        let by_symlink = (elsewhere || self.strays) && !self.linked.contradict_below(path_hash);
+        if !by_symlink {
+            self.refuse_whiteout_of_link_target(path_hash, || self.path(dir))?;
+        }
         self.claim(dir);
         if dir == DirId::ROOT && self.overlay && self.lower == Lower::Unknown {
             return Err(LayerError::OpaqueRootWithoutParents.into());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::apply::Job;
+use crate::apply::{Chain, Job};
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::errno::Errno;
 use crate::error::{Cause, Error, Result};
@@ -111,7 +111,7 @@ pub fn create(archive: &[u8], root: &Path) -> Result<()> {
         let private_umask = sys::private_umask().is_ok();
         let mut warn = |_| ();
         let root = unpack::open_root(root)?;
-        let mut job = Job::new(root, &options, private_umask, None, None, &mut warn)?;
+        let mut job = Job::new(root, &options, private_umask, None, Chain::Alone, &mut warn)?;
         parse(archive, |entry, event| match event {
             Event::Entry => Ok(job.begin(entry, true)?),
             Event::Data { at, bytes } => Ok(job.data(entry, at, bytes, None)?),
