@@ -260,6 +260,11 @@ bench:
 bench-check:
 	$(MAKE) bench QUICK=1 ARGS='--applier ocilayer --against docs/performance-table.md --output target/bench/check.json $(ARGS)'
 
+## bench-sync: what --sync costs on ext4, xfs and btrfs, alone and beside a neighbour; `make bench` first; root
+.PHONY: bench-sync
+bench-sync:
+	NEIGHBOUR="$(or $(NEIGHBOUR),alone neighbour)" scripts/bench-sync $(ROUNDS)
+
 ## bench-go: what it costs to unpack from Go: the command, an os.File, a pipe, in turns; root
 .PHONY: bench-go
 bench-go:

@@ -298,6 +298,7 @@ mod tests {
             row.cpu_runs_s = row.wall_runs_s.clone();
         }
         assert_eq!(find(&of(&rows), "wall to the limit").figure, 1.0 / 0.8);
+        rows[1].applier = "ocilayer-image".into();
         for row in &mut rows {
             row.layer = Kind::Image;
         }
