@@ -10,6 +10,7 @@ static int read_nothing(void *userdata, uint8_t *buffer, size_t length, size_t *
 
 static void what_can_fail(void) {
   ocilayer_source *source = NULL, *none;
+  ocilayer_growth *growth = NULL;
   ocilayer_report *report = NULL;
   ocilayer_error *error = NULL;
   uint8_t byte = 0;
@@ -27,6 +28,12 @@ static void what_can_fail(void) {
   CHECK_INT(ocilayer_source_from_path("/", NULL, NULL), -EINVAL);
   CHECK_INT(ocilayer_source_from_fd(0, NULL, NULL), -EINVAL);
   CHECK_INT(ocilayer_source_from_memory(NULL, 1, &none, NULL), -EINVAL);
+  CHECK_INT(ocilayer_source_growing(0, NULL, &growth, NULL), -EINVAL);
+  CHECK_INT(ocilayer_source_growing(0, &none, NULL, NULL), -EINVAL);
+  ocilayer_growth_reached(NULL, 1);
+  ocilayer_growth_complete(NULL);
+  ocilayer_growth_fail(NULL, -EIO);
+  ocilayer_growth_free(NULL);
   CHECK_INT(ocilayer_source_from_memory(&byte, 1, NULL, NULL), -EINVAL);
   CHECK_INT(ocilayer_source_from_reader(NULL, &byte, &none, NULL), -EINVAL);
   CHECK_INT(ocilayer_source_from_reader(read_nothing, NULL, NULL, NULL), -EINVAL);

@@ -162,6 +162,51 @@ static void an_empty_one_is_a_layer(void) {
   remove_root(root);
 }
 
+struct download {
+  FILE *file;
+  ocilayer_growth *growth;
+};
+
+static void *write_slowly(void *argument) {
+  struct download *download = (struct download *)argument;
+  size_t at;
+  for (at = 0; at < blob_length; at += 700) {
+    size_t piece = blob_length - at < 700 ? blob_length - at : 700;
+    CHECK(fwrite(blob + at, 1, piece, download->file) == piece);
+    CHECK(fflush(download->file) == 0);
+    ocilayer_growth_reached(download->growth, at + piece);
+  }
+  ocilayer_growth_complete(download->growth);
+  return NULL;
+}
+
+static void growing_files(void) {
+  struct download download;
+  ocilayer_source *source = NULL;
+  pthread_t writer;
+  int way;
+  download.file = tmpfile();
+  CHECK(download.file != NULL);
+  CHECK_INT(ocilayer_source_growing(fileno(download.file), &source, &download.growth, NULL), 0);
+  CHECK(pthread_create(&writer, NULL, write_slowly, &download) == 0);
+  unpacks(source);
+  CHECK(pthread_join(writer, NULL) == 0);
+  ocilayer_growth_free(download.growth);
+
+  /* The writer fails, or goes. */
+  for (way = 0; way < 2; way++) {
+    char *root = make_root();
+    CHECK_INT(ocilayer_source_growing(fileno(download.file), &source, &download.growth, NULL), 0);
+    ocilayer_growth_reached(download.growth, 100);
+    if (way == 0) ocilayer_growth_fail(download.growth, -ECONNRESET);
+    ocilayer_growth_free(download.growth);
+    CHECK_INT(unpack_and_free(source, root, NULL, NULL, NULL), way == 0 ? -ECONNRESET : -EPIPE);
+    remove_root(root);
+  }
+  CHECK_INT(ocilayer_source_growing(-1, &source, &download.growth, NULL), -EBADF);
+  fclose(download.file);
+}
+
 int main(void) {
   ocilayer_source *source = NULL;
   need_root();
@@ -175,6 +220,7 @@ int main(void) {
   readers_that_work();
   readers_that_fail();
   an_empty_one_is_a_layer();
+  growing_files();
 
   /* Freed without a use. */
   ocilayer_source_free(from_path("/nonexistent"));

@@ -507,6 +507,11 @@ typedef struct ocilayer_check ocilayer_check;
 typedef struct ocilayer_error ocilayer_error;
 
 /**
+ * The writer's end of a file that is unpacked while it is being written: says how far it is.
+ */
+typedef struct ocilayer_growth ocilayer_growth;
+
+/**
  * The layers of one image, bottom first, and where their blobs come from: an image layout, an archive,
  * or sources of the caller.
  *
@@ -1155,6 +1160,44 @@ int ocilayer_cancel_fd(const struct ocilayer_cancel *cancel);
 void ocilayer_cancel_free(struct ocilayer_cancel *cancel);
 
 /**
+ * The file has its first @bytes bytes, and they will not change. Fewer than were told before change
+ * nothing; NULL does nothing.
+ *
+ * @growth is borrowed until return, which does not wait for anybody.
+ *
+ * Any thread may call this at any time.
+ */
+void ocilayer_growth_reached(const struct ocilayer_growth *growth, uint64_t bytes);
+
+/**
+ * The file ends where it was told to have come last; NULL does nothing.
+ *
+ * @growth is borrowed until return.
+ *
+ * Any thread may call this at any time. Of this and ocilayer_growth_fail the first call counts.
+ */
+void ocilayer_growth_complete(const struct ocilayer_growth *growth);
+
+/**
+ * The file will not be complete: the unpack fails with @failed, a negative errno, behind the bytes that
+ * are there. -EIO for those that ask to try again, -EINVAL for what is no errno. NULL does nothing.
+ *
+ * @growth is borrowed until return.
+ *
+ * Any thread may call this at any time.
+ */
+void ocilayer_growth_fail(const struct ocilayer_growth *growth,
+                          int failed);
+
+/**
+ * Free the writer's end; NULL does nothing. Of a file that is not complete the unpack fails with -EPIPE,
+ * so that nobody waits for a writer that is gone.
+ *
+ * Not while another thread still uses it. The source may be used and freed before or after.
+ */
+void ocilayer_growth_free(struct ocilayer_growth *growth);
+
+/**
  * Make a source in *source from the file at @path. The unpack opens it, and fails if it cannot.
  *
  * Returns 0, or a negative errno with *error set.
@@ -1182,6 +1225,26 @@ int ocilayer_source_from_path(const char *path,
  * Any thread may call this.
  */
 int ocilayer_source_from_fd(int fd, struct ocilayer_source **source, struct ocilayer_error **error);
+
+/**
+ * Make a source in *source from a descriptor of a regular file that is still being written, such as a
+ * download, and in *growth what the writer tells by how far it is. The file is read from its beginning
+ * as far as that, and its position is neither used nor moved.
+ *
+ * Returns 0, or a negative errno with *error set.
+ *
+ * -EBADF: @fd is no open descriptor. -EMFILE, -ENFILE: no descriptor is left for the duplicate, or for
+ * the wake-up. The unpack fails with -ENODATA where the file has less than was told.
+ *
+ * The caller owns *source and frees it with ocilayer_source_free, and *growth, which
+ * ocilayer_growth_free frees. @fd is duplicated: the caller keeps it and may close it at once.
+ *
+ * Any thread may call this, and write to the file.
+ */
+int ocilayer_source_growing(int fd,
+                            struct ocilayer_source **source,
+                            struct ocilayer_growth **growth,
+                            struct ocilayer_error **error);
 
 /**
  * Make a source in *source from @length bytes at @data; NULL if @length is 0.

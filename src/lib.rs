@@ -74,7 +74,7 @@ pub use limits::{LimitExceeded, Limits, RATIO_FLOOR};
 pub use observer::{Observer, Progress, Warning};
 pub use options::{Devices, Expect, IdRange, Lowers, MAX_THREADS, Mode, Options, OptionsError};
 pub use options::{Owners, ReadTo, Sync};
-pub use pipeline::{DecompressError, Source, SourceError};
+pub use pipeline::{DecompressError, Growth, Source, SourceError};
 pub use report::{Bytes, Compression, EntryCounts, Report, SkipExample, SkipReason, Skipped};
 pub use report::{Skips, StageTimes};
 pub use resolve::ResolveError;

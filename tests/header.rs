@@ -5,10 +5,11 @@ use std::fs;
 use std::path::Path;
 
 /// In the order in which a reader of the header needs them.
-const NOUNS: [&str; 14] = [
+const NOUNS: [&str; 15] = [
     "version",
     "error",
     "cancel",
+    "growth",
     "source",
     "observer",
     "options",

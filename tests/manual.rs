@@ -16,7 +16,7 @@ const PAGES: [Page; 10] = [
     Page {
         name: "ocilayer_source",
         about: "where the bytes of a layer come from",
-        prefixes: &["ocilayer_source", "ocilayer_read_fn"],
+        prefixes: &["ocilayer_source", "ocilayer_read_fn", "ocilayer_growth"],
     },
     Page {
         name: "ocilayer_options",

@@ -46,8 +46,8 @@ pub(super) enum ArgumentError {
     NotOwn,
     #[error("file descriptor {fd}: {errno}")]
     Descriptor { fd: i32, errno: Errno },
-    #[error("no descriptor for a cancel token: {0}")]
-    Token(Errno),
+    #[error("no descriptor for a wake-up: {0}")]
+    Wake(Errno),
 }
 
 impl ArgumentError {
@@ -55,7 +55,7 @@ impl ArgumentError {
         match self {
             ArgumentError::OptionsNewer { .. } => (ErrorKind::InvalidArgument, Errno::TOOBIG),
             ArgumentError::Descriptor { errno, .. } => (ErrorKind::Source, *errno),
-            ArgumentError::Token(errno) => (ErrorKind::Unsupported, *errno),
+            ArgumentError::Wake(errno) => (ErrorKind::Unsupported, *errno),
             _ => (ErrorKind::InvalidArgument, Errno::INVAL),
         }
     }

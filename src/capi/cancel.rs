@@ -29,7 +29,7 @@ pub unsafe extern "C" fn ocilayer_cancel_new(
     let work = || {
         // SAFETY: `cancel` is NULL or writable, as the header asks.
         let out = unsafe { Out::required(cancel, "cancel")? };
-        out.give(ocilayer_cancel(Cancel::new().map_err(ArgumentError::Token)?));
+        out.give(ocilayer_cancel(Cancel::new().map_err(ArgumentError::Wake)?));
         Ok(())
     };
     // SAFETY: `error` is NULL or writable, as the header asks.

@@ -13,6 +13,7 @@ mod cancel;
 mod check;
 mod error;
 mod failure;
+mod growth;
 mod guard;
 mod image;
 mod image_report;

@@ -9,6 +9,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 
 use super::argument::{ArgumentError, Out, array, callback_errno, free, path};
 use super::error::ocilayer_error;
+use super::growth::ocilayer_growth;
 use super::guard::{guarded, infallible};
 use crate::errno::Errno;
 use crate::pipeline::Source;
@@ -21,6 +22,7 @@ pub struct ocilayer_source(Option<Origin>);
 enum Origin {
     Path(PathBuf),
     Descriptor(OwnedFd),
+    Growing(Source<'static>),
     Memory { data: *const u8, length: usize },
     Reader { read: Read, userdata: *mut c_void },
 }
@@ -79,6 +81,7 @@ impl ocilayer_source {
         Ok(match self.0.take().ok_or(ArgumentError::SourceUsed)? {
             Origin::Path(path) => Source::path(path),
             Origin::Descriptor(fd) => Source::file(fd),
+            Origin::Growing(source) => source,
             Origin::Memory { data, length } => {
                 // SAFETY: not NULL unless empty, as checked when made; the rest is the caller's
                 // promise.
@@ -161,20 +164,54 @@ pub unsafe extern "C" fn ocilayer_source_from_fd(
     source: *mut *mut ocilayer_source,
     error: *mut *mut ocilayer_error,
 ) -> c_int {
-    let origin = || {
-        let refused = |errno| ArgumentError::Descriptor { fd, errno };
-        // BorrowedFd must never hold -1, which C uses for "none".
-        if fd < 0 {
-            return Err(refused(Errno::BADF));
-        }
-        // SAFETY: only handed to fcntl(2), which says EBADF of a number that is not open.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-        // Not 0 to 2: a daemon that closed those may have them opened by somebody else for output.
-        let own = fcntl_dupfd_cloexec(borrowed, 3).map_err(|errno| refused(Errno::of(errno)))?;
-        Ok(Origin::Descriptor(own))
-    };
+    let origin = || Ok(Origin::Descriptor(duplicate(fd)?));
     // SAFETY: the places are NULL or writable, as the header asks.
     unsafe { make(source, error, origin) }
+}
+
+/// Make a source in *source from a descriptor of a regular file that is still being written, such as a
+/// download, and in *growth what the writer tells by how far it is. The file is read from its beginning
+/// as far as that, and its position is neither used nor moved.
+///
+/// Returns 0, or a negative errno with *error set.
+///
+/// -EBADF: @fd is no open descriptor. -EMFILE, -ENFILE: no descriptor is left for the duplicate, or for
+/// the wake-up. The unpack fails with -ENODATA where the file has less than was told.
+///
+/// The caller owns *source and frees it with ocilayer_source_free, and *growth, which
+/// ocilayer_growth_free frees. @fd is duplicated: the caller keeps it and may close it at once.
+///
+/// Any thread may call this, and write to the file.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ocilayer_source_growing(
+    fd: c_int,
+    source: *mut *mut ocilayer_source,
+    growth: *mut *mut ocilayer_growth,
+    error: *mut *mut ocilayer_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: both places are NULL or writable, as the header asks.
+        let (source, growth) =
+            unsafe { (Out::required(source, "source")?, Out::required(growth, "growth")?) };
+        let (read, write) = Source::growing(duplicate(fd)?).map_err(ArgumentError::Wake)?;
+        source.give(ocilayer_source(Some(Origin::Growing(read))));
+        growth.give(ocilayer_growth(write));
+        Ok(())
+    };
+    // SAFETY: `error` is NULL or writable, as the header asks.
+    unsafe { guarded(error, work) }
+}
+
+fn duplicate(fd: c_int) -> Result<OwnedFd, ArgumentError> {
+    let refused = |errno| ArgumentError::Descriptor { fd, errno };
+    // BorrowedFd must never hold -1, which C uses for "none".
+    if fd < 0 {
+        return Err(refused(Errno::BADF));
+    }
+    // SAFETY: only handed to fcntl(2), which says EBADF of a number that is not open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    // Not 0 to 2: a daemon that closed those may have them opened by somebody else for output.
+    fcntl_dupfd_cloexec(borrowed, 3).map_err(|errno| refused(Errno::of(errno)))
 }
 
 /// Make a source in *source from @length bytes at @data; NULL if @length is 0.

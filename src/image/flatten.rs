@@ -27,8 +27,8 @@ use crate::unpack::{unpack_below, unpack_with};
 /// not tell what that is before their lower layers are there: where a layer has something in a directory
 /// that a lower one has as a symlink, or a hardlink to a file of a lower layer, or to one of its own that
 /// an upper one hides. Then all that was written is removed, and the layers are applied one after the
-/// other; [`ImageProgress`](super::ImageProgress) begins again. So are those of
-/// [`Blobs`] that cannot be [opened again](Blobs::opens_again).
+/// other: progress begins again, and the filter is asked again. So are those of [`Blobs`] that cannot be
+/// [opened again](Blobs::opens_again).
 ///
 /// Each blob's digest and size and each diffID are held against what the image says. After a failure the
 /// directory holds a part of the image.

@@ -53,8 +53,8 @@ pub use decompress::DecompressError;
 pub(crate) use error::PipelineError;
 pub(crate) use settings::Settings;
 use source::StopHandle;
+pub use source::{Growth, Source, SourceError};
 pub(crate) use source::{Input, ReadCallback};
-pub use source::{Source, SourceError};
 pub(crate) use workers::Workers;
 
 /// The reader's end. Dropping it stops the decompressor.

@@ -438,8 +438,7 @@ impl Resolver {
     }
 }
 
-/// Opens directories of lower layers.
-/// The directories of lower layers.
+/// Opens the directories of lower layers.
 pub(crate) fn open_lowers(paths: &[PathBuf]) -> Result<Vec<Arc<OwnedFd>>, OptionsError> {
     let open = |path: &PathBuf| match open_layer(path) {
         Ok(fd) => Ok(Arc::new(fd)),

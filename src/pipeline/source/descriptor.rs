@@ -4,11 +4,13 @@
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustix::fs::{Advice, FileType, Mode, OFlags, SeekFrom, fadvise, fstat, open, seek};
 use rustix::io::{Errno, pread, read, retry_on_intr};
 
 use super::error::SourceError;
+use super::growth::Grown;
 use super::interrupt::Interrupt;
 use crate::errno;
 
@@ -26,6 +28,8 @@ pub(super) struct Descriptor {
     pub(super) position: u64,
     /// What is left of a section; none for a file that is read as it stands.
     pub(super) section: Option<Range<u64>>,
+    /// Of a file that is still being written.
+    growth: Option<Arc<Grown>>,
     /// Bytes read so far.
     pub(super) offset: u64,
     /// Set by the first empty read: a terminal would ask for more.
@@ -53,6 +57,7 @@ impl Descriptor {
             size: None,
             position: 0,
             section: None,
+            growth: None,
             offset: 0,
             ended: false,
             buffer: Vec::new(),
@@ -76,6 +81,14 @@ impl Descriptor {
         let mut file = Descriptor::new(fd);
         file.size = Some(range.end - range.start);
         file.section = Some(range);
+        file
+    }
+
+    /// From the file's beginning on, wherever it stands.
+    pub(super) fn growing(fd: OwnedFd, growth: Arc<Grown>) -> Descriptor {
+        let mut file = Descriptor::new(fd);
+        (file.waits, file.size) = (true, None);
+        file.growth = Some(growth);
         file
     }
 
@@ -120,6 +133,15 @@ impl Descriptor {
 
     /// One system call.
     fn read_some(&mut self, into: &mut [u8]) -> Result<usize, Errno> {
+        if let Some(growth) = &self.growth {
+            let there = usize::try_from(growth.behind(self.offset)?).unwrap_or(usize::MAX);
+            let most = there.min(into.len());
+            return match pread(&self.fd, &mut into[..most], self.offset)? {
+                // Fewer than was told.
+                0 if most > 0 => Err(Errno::NODATA),
+                got => Ok(got),
+            };
+        }
         let Some(left) = &mut self.section else { return read(&self.fd, into) };
         let most = usize::try_from(left.end - left.start).unwrap_or(usize::MAX);
         let most = most.min(into.len());
@@ -135,10 +157,11 @@ impl Descriptor {
     ) -> Result<usize, SourceError> {
         let offset = self.offset;
         let failed = |errno| SourceError::Read { offset, errno: errno::Errno::of(errno) };
-        let mut wait = self.waits;
+        let mut wait = self.waits && self.growth.is_none();
         while !self.ended {
             if wait {
-                interrupt.wait(&self.fd).map_err(failed)?;
+                let wake = self.growth.as_ref().map_or(&self.fd, |growth| growth.wake());
+                interrupt.wait(wake).map_err(failed)?;
             }
             interrupt.check()?;
             match self.read_some(into) {

@@ -7,6 +7,7 @@
 mod callback;
 mod descriptor;
 pub(super) mod error;
+mod growth;
 mod handoff;
 mod input;
 mod interrupt;
@@ -18,6 +19,7 @@ use std::fs::{File, Metadata};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustix::fs::FileType;
 
@@ -27,11 +29,13 @@ use crate::options::ReadTo;
 
 use callback::{Callback, read_callback};
 use descriptor::Descriptor;
+use growth::Grown;
 use input::Kind;
 use interrupt::Interrupt;
 
 pub(crate) use callback::ReadCallback;
 pub use error::SourceError;
+pub use growth::Growth;
 pub(crate) use input::Input;
 pub(crate) use interrupt::StopHandle;
 pub(crate) use read_ahead::ReadAhead;
@@ -47,6 +51,7 @@ pub(crate) enum Origin<'a> {
     Path(PathBuf),
     File(OwnedFd),
     Section(OwnedFd, Range<u64>),
+    Growing(OwnedFd, Arc<Grown>),
     Memory(&'a [u8]),
     Reader(Callback<'a>),
 }
@@ -67,6 +72,20 @@ impl<'a> Source<'a> {
     /// failure of whoever reads the layer.
     pub fn section(file: impl Into<OwnedFd>, offset: u64, length: u64) -> Source<'a> {
         Source(Origin::Section(file.into(), offset..offset.saturating_add(length)))
+    }
+
+    /// A regular file that is still being written, such as a download, read from its beginning as far
+    /// as the [`Growth`] tells. The file's position is neither used nor moved.
+    ///
+    /// Where an unpack waits for more it can be cancelled. That the file has less than was told is a
+    /// failure of whoever reads the layer, `ENODATA`.
+    ///
+    /// # Errors
+    ///
+    /// No eventfd(2) can be had: `EMFILE`, `ENFILE`.
+    pub fn growing(file: impl Into<OwnedFd>) -> Result<(Source<'a>, Growth), Errno> {
+        let (growth, grown) = Growth::new()?;
+        Ok((Source(Origin::Growing(file.into(), grown)), growth))
     }
 
     /// The blob as it lies in memory.
@@ -93,7 +112,7 @@ impl<'a> Source<'a> {
                 Some(Source(Origin::Section(fd.try_clone().ok()?, range.clone())))
             }
             Origin::Memory(blob) => Some(Source::memory(blob)),
-            Origin::Reader(_) => None,
+            Origin::Growing(..) | Origin::Reader(_) => None,
         }
     }
 
@@ -109,7 +128,7 @@ impl<'a> Source<'a> {
             }
             Origin::Section(_, range) => Some(range.end - range.start),
             Origin::Memory(blob) => Some(blob.len() as u64),
-            Origin::Reader(_) => None,
+            Origin::Growing(..) | Origin::Reader(_) => None,
         }
     }
 
@@ -126,6 +145,7 @@ impl<'a> Source<'a> {
             Origin::Path(path) => (Kind::File(Descriptor::open(path)?), None),
             Origin::File(fd) => (Kind::File(Descriptor::new(fd)), None),
             Origin::Section(fd, range) => (Kind::File(Descriptor::section(fd, range)), None),
+            Origin::Growing(fd, grown) => (Kind::File(Descriptor::growing(fd, grown)), None),
             Origin::Memory(blob) => (Kind::Memory(blob), None),
             Origin::Reader(callback) => {
                 let (consumer, read_callback) = read_callback(callback, cancel, on_demand);
@@ -150,6 +170,7 @@ impl fmt::Debug for Source<'_> {
             Origin::Section(fd, range) => {
                 f.debug_tuple("Source::section").field(fd).field(range).finish()
             }
+            Origin::Growing(fd, _) => f.debug_tuple("Source::growing").field(fd).finish(),
             Origin::Memory(blob) => f
                 .debug_tuple("Source::memory")
                 .field(&format_args!("{} bytes", blob.len()))
