@@ -242,7 +242,7 @@ fn little_memory_means_one_by_one() {
         |what: &str| (0..2_000).map(|n| format!("d/{what}{n}")).collect::<Vec<_>>().join(" ");
     let archives = [format!("d/ {}", many("n")), format!("d/ {}", many(".wh.n"))]
         .map(|text| archive(&layer(&text)));
-    for (memory, newest_first) in [(500_000, true), (200_000, false)] {
+    for (memory, newest_first) in [(300_000, true), (150_000, false)] {
         let (root, mut options) = (root(), Options::default());
         options.limits.memory = memory;
         let report = flatten(&archives, root.path(), &options, &mut ()).expect("image");

@@ -279,7 +279,7 @@ mod tests {
                 ("ocilayer", Some(2), &[1.0, 1.0, 1.0]),
                 ("limit-decompress", Some(1), &[decompress, 9.0, 9.0]),
                 ("limit-digest", Some(1), &[digest; 3]),
-                ("limit-create", Some(2), &[0.0; 3]),
+                ("limit-create", Some(2), &[9.0; 3]),
                 ("limit-create", Some(1), &[create; 3]),
             ]));
             (find(&goals, "wall to the limit").figure, find(&goals, "CPU to the limit").figure)

@@ -13,8 +13,8 @@
 
 use super::error::JobCause;
 use super::job::{InRoot, Job};
-use super::uppers::{Own, Uppers, prefixes};
-use crate::layer::{Action, joined};
+use super::uppers::{Own, PathKey, Uppers, components};
+use crate::layer::Action;
 use crate::pipeline::PipelineError;
 use crate::resolve::{Component, DirId};
 use crate::tar::{Entry, Kind};
@@ -92,8 +92,7 @@ impl<'j> Job<'j> {
                     return Ok(Judged::Visible);
                 }
                 let written = self.is_written(target)?;
-                let path = joined(parent, name.as_bytes());
-                if prefixes(target.0).any(|above| above == path) {
+                if is_within(target.0, parent, name) {
                     // The name makes way for the link, and the target goes with it.
                     return Err(self.uncertain());
                 }
@@ -110,12 +109,12 @@ impl<'j> Job<'j> {
     }
 
     fn judge_root(&mut self) -> Result<Judged, JobCause> {
-        Ok(self.merge(b"", DirId::ROOT))
+        Ok(self.merge(PathKey::ROOT, DirId::ROOT))
     }
 
     /// A directory that a layer above has as well. Its attributes are those of the newest one that
     /// describes it, there of its last entry.
-    fn merge(&mut self, path: &[u8], dir: DirId) -> Judged {
+    fn merge(&mut self, path: PathKey, dir: DirId) -> Judged {
         let Above { uppers, own } = self.above();
         if own.describes.has(path) {
             return Judged::Visible;
@@ -130,36 +129,36 @@ impl<'j> Job<'j> {
     }
 
     fn judge_dir(&mut self, parent: &[u8], name: Component<'_>) -> Result<Judged, JobCause> {
-        let path = joined(parent, name.as_bytes());
+        let path = self.key(parent, name);
         let way = self.way_to(parent, true)?;
-        self.above().own.lost.remove(&path);
-        let Way::Open(dir) = way else { return self.lose_dir(&path) };
-        if self.above().uppers.hide(&path) {
+        self.above().own.lost.remove(path);
+        let Way::Open(dir) = way else { return self.lose_dir(path) };
+        if self.above().uppers.hide(path) {
             self.parent_of(parent)?;
-            return self.lose_dir(&path);
+            return self.lose_dir(path);
         }
         match self.there(dir, name)? {
             There::Nothing => Ok(Judged::Visible),
             There::Own(InRoot::Dir) | There::Uppers(InRoot::Dir) => {
                 let child = self.known_dir(dir, name)?;
                 if !self.resolver.tree.dir(child).found {
-                    self.above().uppers.may_describe(&path);
+                    self.above().uppers.may_describe(path);
                     return Ok(Judged::Visible);
                 }
-                let judged = self.merge(&path, child);
+                let judged = self.merge(path, child);
                 self.resolver.tree.claim(dir.expect("something is in it"), name.as_bytes());
                 Ok(judged)
             }
             There::Own(_) => {
                 // What it was before has hidden what lower layers have in it.
-                self.above().own.hidden.insert(&path);
+                self.above().own.hidden.insert(path);
                 Ok(Judged::Visible)
             }
-            There::Uppers(_) => self.lose_dir(&path),
+            There::Uppers(_) => self.lose_dir(path),
         }
     }
 
-    fn lose_dir(&mut self, path: &[u8]) -> Result<Judged, JobCause> {
+    fn lose_dir(&mut self, path: PathKey) -> Result<Judged, JobCause> {
         self.above().own.lost_dirs.insert(path);
         self.counts.hidden += 1;
         Ok(Judged::Done)
@@ -172,14 +171,14 @@ impl<'j> Job<'j> {
         parent: &[u8],
         name: Component<'_>,
     ) -> Result<Judged, JobCause> {
-        let path = joined(parent, name.as_bytes());
-        if self.above().uppers.suppose(&path) {
+        let path = self.key(parent, name);
+        if self.above().uppers.suppose(path) {
             return Err(self.uncertain());
         }
-        let Way::Open(dir) = self.way_to(parent, true)? else { return self.lose(&path) };
-        if self.above().uppers.hide(&path) {
+        let Way::Open(dir) = self.way_to(parent, true)? else { return self.lose(path) };
+        if self.above().uppers.hide(path) {
             self.parent_of(parent)?;
-            return self.lose(&path);
+            return self.lose(path);
         }
         // Nothing of the layers above is in what this one has made.
         if dir.is_none_or(|dir| !self.resolver.tree.dir(dir).adopted) {
@@ -201,14 +200,14 @@ impl<'j> Job<'j> {
                 if matches!(entry.kind, Kind::CharDevice | Kind::BlockDevice) {
                     return Err(self.uncertain());
                 }
-                self.above().own.hidden.insert(&path);
-                self.lose(&path)
+                self.above().own.hidden.insert(path);
+                self.lose(path)
             }
-            There::Uppers(_) => self.lose(&path),
+            There::Uppers(_) => self.lose(path),
         }
     }
 
-    fn lose(&mut self, path: &[u8]) -> Result<Judged, JobCause> {
+    fn lose(&mut self, path: PathKey) -> Result<Judged, JobCause> {
         let own = &self.above().own;
         if own.lost_dirs.has(path) || own.supposed.has(path) {
             // What this layer had in the directory that it was is gone, and no hardlink leads there.
@@ -221,8 +220,8 @@ impl<'j> Job<'j> {
 
     /// Whether a hardlink's target is this layer's, and on disk.
     fn is_written(&mut self, (parent, name): (&[u8], Component<'_>)) -> Result<bool, JobCause> {
-        let path = joined(parent, name.as_bytes());
-        if self.above().own.lost.has(&path) {
+        let path = self.key(parent, name);
+        if self.above().own.lost.has(path) {
             return Ok(false);
         }
         match self.way_to(parent, false)? {
@@ -239,8 +238,8 @@ impl<'j> Job<'j> {
         self.counts.whiteouts += 1;
         match self.way_to(parent, false)? {
             Way::Open(_) => {
-                let path = joined(parent, name.as_bytes());
-                self.above().own.hidden.insert(&path);
+                let path = self.key(parent, name);
+                self.above().own.hidden.insert(path);
             }
             Way::Hidden => self.counts.hidden += 1,
         }
@@ -253,7 +252,8 @@ impl<'j> Job<'j> {
             Way::Open(_) => {
                 let dir = self.parent_of(path)?;
                 self.resolver.tree.claim_dir(dir);
-                self.above().own.opaque.insert(path);
+                let Above { uppers, own } = self.above();
+                own.opaque.insert(uppers.key_of(path));
             }
             Way::Hidden => self.counts.hidden += 1,
         }
@@ -266,62 +266,78 @@ impl<'j> Job<'j> {
         if let Some(dir) = self.resolver.last_parent(path) {
             return Ok(Way::Open(Some(dir)));
         }
-        let own = &self.above().own;
-        if !own.lost.is_empty() && prefixes(path).any(|prefix| own.lost.has(prefix)) {
-            return Err(self.uncertain());
+        let Above { uppers, own } = self.above();
+        if !own.lost.is_empty() {
+            let mut at = PathKey::ROOT;
+            for name in components(path) {
+                at = uppers.key(at, name);
+                if own.lost.has(at) {
+                    return Err(self.uncertain());
+                }
+            }
         }
         // Refused, perhaps.
-        if prefixes(path).count() >= self.options.limits.path_depth {
+        if components(path).count() >= self.options.limits.path_depth {
             return Err(self.uncertain());
         }
-        let mut hidden = self.above().uppers.hide_in(b"");
-        let mut at = Some(DirId::ROOT);
-        for prefix in prefixes(path) {
-            if !hidden && self.above().uppers.hide(prefix) {
+        let mut hidden = self.above().uppers.hide_in(PathKey::ROOT);
+        let (mut at, mut dir) = (PathKey::ROOT, Some(DirId::ROOT));
+        let mut length = 0;
+        for name in components(path) {
+            let parent = &path[..length];
+            length += usize::from(length > 0) + name.len();
+            at = self.above().uppers.key(at, name);
+            if !hidden && self.above().uppers.hide(at) {
                 hidden = true;
                 // Those that lead there are not.
-                if making && at.is_none() {
-                    self.parent_of(parent_of_path(prefix))?;
+                if making && dir.is_none() {
+                    self.parent_of(parent)?;
                 }
             }
             if hidden {
-                let own = &mut self.above().own;
-                if !own.lost_dirs.has(prefix) {
-                    own.supposed.insert(prefix);
-                }
+                self.suppose_lost(at);
                 continue;
             }
-            let name = prefix.rsplit(|byte| *byte == b'/').next().and_then(Component::new);
-            let name = name.expect("a clean path has components");
-            match self.there(at, name)? {
+            let name = Component::new(name).expect("a clean path has components");
+            match self.there(dir, name)? {
                 There::Own(InRoot::Dir) | There::Uppers(InRoot::Dir) => {
-                    let child = self.known_dir(at, name)?;
+                    let child = self.known_dir(dir, name)?;
                     if !self.resolver.tree.dir(child).described {
-                        self.above().own.supposed.insert(prefix);
+                        self.above().own.supposed.insert(at);
                     }
-                    at = Some(child);
-                    hidden = self.above().uppers.hide_in(prefix);
+                    dir = Some(child);
+                    hidden = self.above().uppers.hide_in(at);
                 }
                 There::Nothing => {
                     let Above { uppers, own } = self.above();
-                    own.supposed.insert(prefix);
+                    own.supposed.insert(at);
                     if making {
-                        uppers.made_undescribed(prefix);
+                        uppers.made_undescribed(at);
                     }
-                    at = None;
+                    dir = None;
                 }
                 // It may be a symlink.
                 There::Own(_) => return Err(self.uncertain()),
                 There::Uppers(_) => {
                     hidden = true;
-                    let own = &mut self.above().own;
-                    if !own.lost_dirs.has(prefix) {
-                        own.supposed.insert(prefix);
-                    }
+                    self.suppose_lost(at);
                 }
             }
         }
-        Ok(if hidden { Way::Hidden } else { Way::Open(at) })
+        Ok(if hidden { Way::Hidden } else { Way::Open(dir) })
+    }
+
+    /// A directory on the way that is hidden: the layer's own, or so it is supposed.
+    fn suppose_lost(&mut self, path: PathKey) {
+        let own = &mut self.above().own;
+        if !own.lost_dirs.has(path) {
+            own.supposed.insert(path);
+        }
+    }
+
+    fn key(&mut self, parent: &[u8], name: Component<'_>) -> PathKey {
+        let uppers = &self.above().uppers;
+        uppers.key(uppers.key_of(parent), name.as_bytes())
     }
 
     /// What has a name in a directory; nothing in one that is not there.
@@ -358,6 +374,12 @@ impl<'j> Job<'j> {
     }
 }
 
-fn parent_of_path(path: &[u8]) -> &[u8] {
-    path.iter().rposition(|byte| *byte == b'/').map_or(b"", |slash| &path[..slash])
+/// Whether the directory `path` is this name, or below it.
+fn is_within(path: &[u8], parent: &[u8], name: Component<'_>) -> bool {
+    let rest = match parent {
+        b"" => Some(path),
+        parent => path.strip_prefix(parent).and_then(|rest| rest.strip_prefix(b"/")),
+    };
+    let below = rest.and_then(|rest| rest.strip_prefix(name.as_bytes()));
+    below.is_some_and(|below| below.is_empty() || below.starts_with(b"/"))
 }

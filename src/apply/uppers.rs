@@ -2,14 +2,15 @@
 //! What the layers above one that is being applied leave of it, and what they took for granted of it.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 
-/// Memory that one path takes beside its bytes.
-const PATH_BYTES: u64 = 64;
+/// Memory that one path takes in a set.
+const PATH_BYTES: u64 = 48;
 
-/// Of all layers that were applied to a directory so far, the newest first. Paths are clean: relative
-/// to the root, which is the empty one, and without symlinks on the way.
+/// Of all layers that were applied to a directory so far, the newest first.
 #[derive(Debug, Default)]
 pub(crate) struct Uppers {
+    keys: (RandomState, RandomState),
     /// Neither the name nor anything below it shows: a whiteout, or a directory that something else
     /// was, in a layer above, before.
     hidden: Paths,
@@ -24,11 +25,21 @@ pub(crate) struct Uppers {
     uncertain: bool,
 }
 
+/// Stands for a clean path, relative to the root and without symlinks on the way: neither time nor memory
+/// depends on how long it is. Keyed anew for each directory, and of 128 bits, so that two paths do not
+/// meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct PathKey(u64, u64);
+
+impl PathKey {
+    pub(super) const ROOT: PathKey = PathKey(0, 0);
+}
+
 impl Uppers {
     /// Above an empty directory.
     pub(crate) fn none() -> Uppers {
         let mut uppers = Uppers::default();
-        uppers.undescribed.insert(b"");
+        uppers.undescribed.insert(PathKey::ROOT);
         uppers
     }
 
@@ -40,36 +51,48 @@ impl Uppers {
         self.uncertain = true;
     }
 
+    /// Of a name in a directory.
+    pub(super) fn key(&self, dir: PathKey, name: &[u8]) -> PathKey {
+        let of = |keys: &RandomState, dir: u64| keys.hash_one((dir, name));
+        PathKey(of(&self.keys.0, dir.0), of(&self.keys.1, dir.1))
+    }
+
+    /// Of a clean path.
+    pub(super) fn key_of(&self, path: &[u8]) -> PathKey {
+        components(path).fold(PathKey::ROOT, |dir, name| self.key(dir, name))
+    }
+
     /// Whether they hide this name of the layer; those that lead to it were asked for before.
-    pub(super) fn hide(&self, path: &[u8]) -> bool {
+    pub(super) fn hide(&self, path: PathKey) -> bool {
         self.hidden.has(path)
     }
 
     /// Whether they hide all that the layer has in this directory.
-    pub(super) fn hide_in(&self, dir: &[u8]) -> bool {
+    pub(super) fn hide_in(&self, dir: PathKey) -> bool {
         self.opaque.has(dir)
     }
 
     /// Whether they are wrong if this is no directory.
-    pub(super) fn suppose(&self, path: &[u8]) -> bool {
+    pub(super) fn suppose(&self, path: PathKey) -> bool {
         self.supposed.has(path)
     }
 
-    pub(super) fn made_undescribed(&mut self, path: &[u8]) {
+    pub(super) fn made_undescribed(&mut self, path: PathKey) {
         self.undescribed.insert(path);
     }
 
     /// False: it has the attributes of a layer above.
-    pub(super) fn may_describe(&mut self, path: &[u8]) -> bool {
-        self.undescribed.0.remove(path)
+    pub(super) fn may_describe(&mut self, path: PathKey) -> bool {
+        self.undescribed.remove(path)
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.hidden.1 + self.opaque.1 + self.supposed.1 + self.undescribed.1
+        let Uppers { hidden, opaque, supposed, undescribed, .. } = self;
+        [hidden, opaque, supposed, undescribed].iter().map(|paths| paths.bytes()).sum()
     }
 
     /// The layer is applied, and is one of them.
-    pub(crate) fn add(&mut self, own: Own) {
+    pub(super) fn add(&mut self, own: Own) {
         self.hidden.extend(own.hidden);
         self.opaque.extend(own.opaque);
         self.supposed.extend(own.supposed);
@@ -78,7 +101,7 @@ impl Uppers {
 
 /// The same of the layer that is being applied, for those below it.
 #[derive(Debug, Default)]
-pub(crate) struct Own {
+pub(super) struct Own {
     pub(super) hidden: Paths,
     pub(super) opaque: Paths,
     pub(super) supposed: Paths,
@@ -93,43 +116,42 @@ pub(crate) struct Own {
 impl Own {
     pub(super) fn bytes(&self) -> u64 {
         let Own { hidden, opaque, supposed, lost, lost_dirs, describes } = self;
-        [hidden, opaque, supposed, lost, lost_dirs, describes].iter().map(|paths| paths.1).sum()
+        let all = [hidden, opaque, supposed, lost, lost_dirs, describes];
+        all.iter().map(|paths| paths.bytes()).sum()
     }
 }
 
-/// A set, and the memory that it took when it was largest, or a little less.
 #[derive(Debug, Default)]
-pub(super) struct Paths(HashSet<Box<[u8]>>, u64);
+pub(super) struct Paths(HashSet<PathKey>);
 
 impl Paths {
-    pub(super) fn insert(&mut self, path: &[u8]) {
-        if !self.has(path) {
-            self.0.insert(path.into());
-            self.1 += PATH_BYTES + path.len() as u64;
-        }
+    pub(super) fn insert(&mut self, path: PathKey) {
+        self.0.insert(path);
     }
 
-    pub(super) fn remove(&mut self, path: &[u8]) {
-        self.0.remove(path);
+    /// Whether it was there.
+    pub(super) fn remove(&mut self, path: PathKey) -> bool {
+        self.0.remove(&path)
     }
 
-    pub(super) fn has(&self, path: &[u8]) -> bool {
-        !self.0.is_empty() && self.0.contains(path)
+    pub(super) fn has(&self, path: PathKey) -> bool {
+        !self.0.is_empty() && self.0.contains(&path)
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    fn bytes(&self) -> u64 {
+        self.0.len() as u64 * PATH_BYTES
+    }
+
     fn extend(&mut self, others: Paths) {
         self.0.extend(others.0);
-        self.1 += others.1;
     }
 }
 
-/// The paths that lead to a name, from the one below the root down to `path` itself.
-pub(super) fn prefixes(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-    let last = (!path.is_empty()).then_some(path.len());
-    ends.chain(last).map(|end| &path[..end])
+/// The names that a clean path consists of; none of the root's.
+pub(super) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
 }
