@@ -22,11 +22,10 @@ use crate::tar::{Entry, Kind, Place};
 use super::attributes::Owner;
 use super::awaited::AwaitedLowers;
 use super::error::{ApplyError, Failing, JobCause, JobError, Result};
-use super::newest_first::{Above, Judged};
 use super::open_file::CurrentFile;
 use super::plan::Plan;
 use super::privileges::Privileges;
-use super::uppers::Uppers;
+use super::uppers::{Above, Judged, Uppers};
 use super::write_out::WriteOut;
 use super::{remove, xattr};
 

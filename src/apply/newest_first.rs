@@ -4,7 +4,7 @@
 //!
 //! The outcome is that of one after the other. Where an entry's place cannot be told before the lower
 //! layers are there (a symlink may lead to it, it is a hardlink to one of their files, or to a file
-//! that was not written) nothing is guessed: they are [uncertain](Uppers::is_uncertain), and whoever
+//! that was not written) nothing is guessed: they are uncertain (`Uppers::is_uncertain`), and whoever
 //! applies the layers begins again, the lowest first.
 //!
 //! Only for entries whose parents are directories, by the layer's own entries or, until a lower layer
@@ -13,41 +13,11 @@
 
 use super::error::JobCause;
 use super::job::{InRoot, Job};
-use super::uppers::{Own, PathKey, Uppers, components};
+use super::uppers::{Above, Judged, PathKey, components};
 use crate::layer::Action;
 use crate::pipeline::PipelineError;
 use crate::resolve::{Component, DirId};
 use crate::tar::{Entry, Kind};
-
-/// The layers above, and what this one adds to them.
-pub(super) struct Above<'j> {
-    uppers: &'j mut Uppers,
-    own: Own,
-}
-
-impl<'j> Above<'j> {
-    pub(super) fn new(uppers: &'j mut Uppers) -> Above<'j> {
-        Above { uppers, own: Own::default() }
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        self.uppers.bytes() + self.own.bytes()
-    }
-
-    /// The layer is complete.
-    pub(super) fn finish(self) {
-        self.uppers.add(self.own);
-    }
-}
-
-/// What becomes of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Judged {
-    /// It is applied as if there were no other layers.
-    Visible,
-    /// It was dealt with.
-    Done,
-}
 
 /// Where a path leads.
 enum Way {

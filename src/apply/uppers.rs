@@ -121,6 +121,36 @@ impl Own {
     }
 }
 
+/// The layers above, and what this one adds to them.
+pub(super) struct Above<'j> {
+    pub(super) uppers: &'j mut Uppers,
+    pub(super) own: Own,
+}
+
+impl<'j> Above<'j> {
+    pub(super) fn new(uppers: &'j mut Uppers) -> Above<'j> {
+        Above { uppers, own: Own::default() }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.uppers.bytes() + self.own.bytes()
+    }
+
+    /// The layer is complete.
+    pub(super) fn finish(self) {
+        self.uppers.add(self.own);
+    }
+}
+
+/// What becomes of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// It is applied as if there were no other layers.
+    Visible,
+    /// It was dealt with.
+    Done,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Paths(HashSet<PathKey>);
 

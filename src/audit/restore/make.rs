@@ -10,7 +10,7 @@ use rustix::fs::{chmod, chownat, fchmod, fchown, fstat, ftruncate, futimens};
 use rustix::fs::{symlinkat, unlinkat, utimensat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{Finally, Fix, Mending, Restore, Source, Wanted, not_written, spec};
+use super::{Finally, Fix, Mending, Restore, Source, TEMPORARY, Wanted, not_written, spec};
 use crate::apply::{Copy, remove, remove_stale};
 use crate::audit::expected::{OnDisk, regular_file};
 use crate::audit::inode::Inode;
@@ -20,9 +20,6 @@ use crate::layer::xattrs::ACCESS_ACL;
 use crate::resolve::{Component, SafeParent, unlock};
 use crate::sys::xattr;
 use crate::tar::Kind;
-
-/// What a name begins with that is about to be renamed into its place.
-pub(super) const TEMPORARY: &[u8] = b".ocilayer-restore-";
 
 impl Mending<'_> {
     pub(super) fn make(&mut self, path: &[u8], wanted: &Wanted) -> Result<()> {

@@ -16,7 +16,6 @@ use rustix::fs::{AtFlags, FileType, Mode as Permissions, Stat, Timespec, Timesta
 use rustix::fs::{UTIME_OMIT, fchmod, fstat, fsync, futimens, linkat, mknodat};
 use rustix::io::{Errno, retry_on_intr};
 
-use self::make::TEMPORARY;
 use super::expected::Expected;
 use super::inode::{Content, Inode};
 use super::spool::Spool;
@@ -28,6 +27,9 @@ use crate::options::Owners;
 use crate::resolve::{SafeParent, is_whiteout, unlock};
 use crate::sys::xattr;
 use crate::tar::{Kind, Time};
+
+/// What a name begins with that is about to be renamed into its place.
+const TEMPORARY: &[u8] = b".ocilayer-restore-";
 
 /// Whether a name that the layer does not have was left behind by a restore that was killed.
 pub(super) fn is_left_behind(path: &[u8]) -> bool {
