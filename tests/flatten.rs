@@ -11,8 +11,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::archive::{Entry, archive, dir, layer};
-use common::runner::{Setting, Way, apply};
-use common::seccomp::Openat2;
 use common::stack::Stack;
 use common::tree::Tree;
 use common::{needs, random};
@@ -49,12 +47,16 @@ fn flatten(
 fn compare(stack: &[Vec<Entry>]) -> Result<Result<ImageReport, (usize, usize)>, TestCaseError> {
     let context =
         |what: String| TestCaseError::fail(format!("{what}\n{:?}", Stack(stack.to_vec())));
-    let setting = Setting { way: Way::Directory, threads: 1, openat2: Openat2::Works };
-    let one = apply(stack, setting);
     let archives: Vec<_> = stack.iter().map(|entries| archive(entries)).collect();
-    let root = root();
-    let all = flatten(&archives, root.path(), &Options::default().threads(2), &mut ());
-    if let Some((number, error)) = &one.failure {
+    let (alone, root) = (root(), root());
+    let options = Options::default().threads(2);
+    let mut one_by_one = archives.iter().enumerate().map(|(number, archive)| {
+        let layer = unpack(Source::memory(archive), alone.path(), &options);
+        layer.map_err(|error| (number, error))
+    });
+    let failure = one_by_one.find_map(Result::err);
+    let all = flatten(&archives, root.path(), &options, &mut ());
+    if let Some((number, error)) = &failure {
         let place = error.place().ok_or_else(|| context(format!("no entry named: {error}")))?;
         return match all {
             Ok(_) => Err(context(format!("not refused: layer {number}, {error}"))),
@@ -62,7 +64,8 @@ fn compare(stack: &[Vec<Entry>]) -> Result<Result<ImageReport, (usize, usize)>, 
         };
     }
     let report = all.map_err(|error| context(error.to_string()))?;
-    let differences = one.tree.differences(&Tree::of(root.path()), "one by one", "flattened");
+    let differences =
+        Tree::of(alone.path()).differences(&Tree::of(root.path()), "one by one", "flattened");
     match differences.is_empty() {
         true => Ok(Ok(report)),
         false => Err(context(differences.join("\n"))),
