@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Several layers of an image at once, each as if those below it had been there before.
 //!
-//! Layers are begun bottom first, and one that needs what is below it waits until that is complete. The
-//! lowest of those that are begun waits for nobody, so there is always one that goes on. They share the
-//! threads by the size of what is to be decompressed.
+//! One thread begins them bottom first, and the others the largest first, so that no large one is left for
+//! the end, when it would be alone. A layer that needs what is below it waits until that is complete. All
+//! below the one that the first thread is at are begun, and the lowest of those waits for nobody, so there
+//! is always one that goes on. They share the threads by the size of what is to be decompressed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -32,7 +33,7 @@ const AT_ONCE: usize = 8;
 /// In which layers are begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
-    /// The lowest first, and the next ones before it is complete.
+    /// Several before the lowest is complete.
     AtOnce,
     /// One after the other, the lowest first.
     BottomUp,
@@ -109,14 +110,13 @@ pub(super) fn run<T: Send>(
     let threads = operation::threads(options.threads);
     let most = if order == Order::AtOnce { threads.min(AT_ONCE) } else { 1 };
     let runners = most.min(sizes.len());
-    let (state, changed) = Default::default();
-    let chain = Chain { layers: sizes.len(), order, state, changed };
+    let chain = Chain::new(sizes, order);
     let results: Vec<Outcome<T>> = sizes.iter().map(|_| Mutex::default()).collect();
     let mut caller = Caller::new(sizes, options.cancel.as_ref(), observer);
     let filters = caller.observer.filters();
     let (send, calls) = bounded(CALLS);
-    let work = |calls: Sender<Call>| {
-        while let Some(mut begun) = chain.begin() {
+    let work = |runner: usize, calls: Sender<Call>| {
+        while let Some(mut begun) = chain.begin(runner) {
             let number = begun.number;
             let mut observer = Forward { calls: &calls, chain: &chain, number, filters };
             observer.call(Call::State(number, LayerState::Unpacking));
@@ -144,9 +144,9 @@ pub(super) fn run<T: Send>(
     let failed = thread::scope(|scope| {
         let mut workers = Vec::new();
         let mut failed = None;
-        for _ in 0..runners {
+        for runner in 0..runners {
             let (work, calls) = (&work, send.clone());
-            match sys::spawn(scope, "ocilayer-image", move || work(calls)) {
+            match sys::spawn(scope, "ocilayer-image", move || work(runner, calls)) {
                 Ok(worker) => workers.push(worker),
                 // Fewer do as well.
                 Err(_) if !workers.is_empty() => break,
@@ -225,7 +225,8 @@ fn share(threads: usize, runners: usize, sizes: &[Option<u64>], number: usize) -
 
 /// How far the layers have come.
 struct Chain {
-    layers: usize,
+    /// Of the blobs, as far as they are known.
+    sizes: Vec<u64>,
     order: Order,
     state: Mutex<State>,
     changed: Condvar,
@@ -233,8 +234,8 @@ struct Chain {
 
 #[derive(Default)]
 struct State {
-    /// How many were begun.
-    begun: usize,
+    /// Those that nobody has begun.
+    waiting: BTreeSet<usize>,
     /// All layers below this one are complete; from the bottom up only.
     complete: usize,
     /// Their directories, bottom first.
@@ -256,17 +257,29 @@ impl Chain {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next layer that nobody has begun; none if there is none, or if it could not be complete.
-    fn begin(&self) -> Option<Begun<'_>> {
-        let mut state = self.lock();
-        if state.failed.is_some() || state.begun == self.layers {
-            return None;
+    fn new(sizes: &[Option<u64>], order: Order) -> Chain {
+        let waiting = (0..sizes.len()).collect();
+        Chain {
+            sizes: sizes.iter().map(|size| size.unwrap_or(0)).collect(),
+            order,
+            state: Mutex::new(State { waiting, ..State::default() }),
+            changed: Condvar::new(),
         }
+    }
+
+    /// The next layer for one of those who make them; none if there is none, or if it could not be
+    /// complete.
+    fn begin(&self, runner: usize) -> Option<Begun<'_>> {
+        let mut state = self.lock();
+        let mut possible = state.waiting.range(..state.failed.unwrap_or(self.sizes.len()));
         let number = match self.order {
-            Order::AtOnce | Order::BottomUp => state.begun,
-            Order::TopDown => self.layers - 1 - state.begun,
+            // Of equal ones the lowest.
+            Order::AtOnce if runner > 0 => possible.rev().max_by_key(|number| self.sizes[**number]),
+            Order::AtOnce | Order::BottomUp => possible.next(),
+            Order::TopDown => possible.next_back(),
         };
-        state.begun += 1;
+        let number = *number?;
+        state.waiting.remove(&number);
         Some(Begun { chain: self, number, complete: false })
     }
 
@@ -425,5 +438,30 @@ impl<'c> Caller<'c> {
 
     fn is_cancelled(&self) -> bool {
         self.cancel.is_some_and(Cancel::is_cancelled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_runner_goes_up_and_others_take_the_largest() {
+        let sizes = [3, 1, 7, 7, 2].map(Some);
+        let chain = Chain::new(&sizes, Order::AtOnce);
+        let begun = [0, 1, 2, 0, 1].map(|runner| chain.begin(runner).expect("there is one"));
+        assert_eq!(begun.each_ref().map(|begun| begun.number), [0, 2, 3, 1, 4]);
+        assert!(chain.begin(0).is_none() && chain.begin(1).is_none());
+    }
+
+    #[test]
+    fn layers_below_one_that_failed_are_begun_all_the_same() {
+        let chain = Chain::new(&[Some(1), Some(2), Some(3), Some(4)], Order::AtOnce);
+        let largest = chain.begin(1).expect("there is one");
+        assert_eq!(largest.number, 3);
+        drop(chain.begin(1));
+        let next = [0, 1].map(|runner| chain.begin(runner).expect("below"));
+        assert_eq!(next.each_ref().map(|begun| begun.number), [0, 1]);
+        assert!(chain.begin(0).is_none(), "layer 2 has failed");
     }
 }
