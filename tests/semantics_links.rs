@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::archive::{Entry, archive, char_device, dir, file, hardlink, layer, opaque, symlink};
+use common::archive::{
+    Entry, archive, char_device, dir, file, hardlink, layer, opaque, symlink, whiteout,
+};
 use common::cases::{Case, Fails, LAYER, Tree, check, check_any_order, each, each_applied};
 use common::needs;
 use common::runner::{BLIND, EVERY, KNOWING, Scene};
@@ -95,6 +97,20 @@ fn hardlink_takes_the_place_of_the_symlink_that_its_target_is_behind() {
     let upper = vec![file("l/a").data("1"), hardlink("l", "l/a")];
     each_applied(KNOWING, &[vec![symlink("l", "d")], upper], |outcome| {
         assert!(outcome.tree.linked("l", "d/a"));
+    });
+}
+
+/// Only the symlink goes, by which the target was found.
+#[test]
+fn whiteout_of_a_symlink_that_a_link_target_is_behind_is_no_contradiction() {
+    if !needs::overlay() {
+        return;
+    }
+    let lower = vec![dir("d"), file("d/f").data("1"), symlink("l", "d")];
+    let upper = vec![hardlink("h", "l/f"), whiteout("l")];
+    each_applied(KNOWING, &[lower, upper], |outcome| {
+        assert!(outcome.tree.linked("h", "d/f"));
+        assert!(!outcome.tree.0.contains_key(&b"l"[..]));
     });
 }
 

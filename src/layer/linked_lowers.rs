@@ -32,7 +32,12 @@ impl LinkedLowers {
 
     /// Whether a whiteout of this name contradicts a hardlink to it, or to what is below it.
     pub(crate) fn contradict(&self, path: PathHash) -> bool {
-        self.linked.contains_key(&path) || self.contradict_below(path)
+        self.is_target(path) || self.contradict_below(path)
+    }
+
+    /// Whether there is a hardlink to this very name.
+    pub(crate) fn is_target(&self, path: PathHash) -> bool {
+        self.linked.contains_key(&path)
     }
 
     /// Whether an opaque marker in this directory contradicts a hardlink to what is below it.

@@ -272,7 +272,15 @@ impl Tree {
 
     pub(super) fn whiteout(&mut self, parent: &[u8], name: Component<'_>) -> Result<(), Cause> {
         let Some(dir) = self.find_dir_to_hide_in(parent)? else { return Ok(()) };
-        self.refuse_whiteout_of_link_target(self.hash(dir, name), || self.path_of(dir, name))?;
+        let hash = self.hash(dir, name);
+        // What is linked through a symlink of a lower layer is elsewhere, and stays without that.
+        let is_dir = match self.node(dir, name).map(|node| node.kind) {
+            Some(NodeKind::Dir(child)) => !(self.strays || self.dir(child).elsewhere),
+            _ => self.lower != Lower::Unseen,
+        };
+        if is_dir || self.linked.is_target(hash) {
+            self.refuse_whiteout_of_link_target(hash, || self.path_of(dir, name))?;
+        }
         match self.node(dir, name).map(|node| node.kind) {
             Some(NodeKind::Dir(child)) if self.dir(child).claimed => {
                 self.nothing_below(child);
