@@ -95,7 +95,7 @@ impl<'m> Making<'m> {
 }
 
 /// Makes all layers. `sizes` are those of the blobs, as far as they are known. After a failure those
-/// that were begun before the one that failed are made to their end, and the others are not.
+/// below the one that failed are made to their end, and those above are not; from the top down, none.
 ///
 /// # Errors
 ///
@@ -276,7 +276,7 @@ impl Chain {
             // Of equal ones the lowest.
             Order::AtOnce if runner > 0 => possible.rev().max_by_key(|number| self.sizes[**number]),
             Order::AtOnce | Order::BottomUp => possible.next(),
-            Order::TopDown => possible.next_back(),
+            Order::TopDown => possible.next_back().filter(|_| state.failed.is_none()),
         };
         let number = *number?;
         state.waiting.remove(&number);
@@ -463,5 +463,14 @@ mod tests {
         let next = [0, 1].map(|runner| chain.begin(runner).expect("below"));
         assert_eq!(next.each_ref().map(|begun| begun.number), [0, 1]);
         assert!(chain.begin(0).is_none(), "layer 2 has failed");
+    }
+
+    #[test]
+    fn from_the_top_down_nothing_is_begun_after_a_failure() {
+        let chain = Chain::new(&[Some(1), Some(2), Some(3)], Order::TopDown);
+        let newest = chain.begin(0).expect("there is one");
+        assert_eq!(newest.number, 2);
+        drop(newest);
+        assert!(chain.begin(0).is_none());
     }
 }
