@@ -132,6 +132,11 @@ var otherwise = map[string]string{
 	"ocilayer_version_number":   "Version",
 	"ocilayer_error_kind_name":  "the Kind",
 	"ocilayer_unpack_layer":     "unpack_layer, by another name",
+	"ocilayer_source_growing":   "an io.Reader that waits for the writer",
+	"ocilayer_growth_reached":   "the same",
+	"ocilayer_growth_complete":  "the same",
+	"ocilayer_growth_fail":      "the same",
+	"ocilayer_growth_free":      "the same",
 	"ocilayer_image_layers":     "ImageReport.Layers",
 	"ocilayer_image_json":       "ImageReport.JSON, which has it inside",
 
