@@ -534,6 +534,11 @@ fn hardlinks_are_compared_with_what_their_inode_was_given() {
     assert_clean(&[layer("b/a->a"), layer(".wh..wh..opq"), layer("b/a/a")]);
     // What this layer puts in a symlink's place leads nowhere either.
     assert_clean(&[layer("a->../a"), layer("a%1:3 a/.wh.a")]);
+    // Behind what is no directory any more nothing of the lower layers is found.
+    assert_clean(&[
+        layer("d/ d/a=1 c/ c/l->../d"),
+        vec![archive::fifo("c"), archive::whiteout("c/l/a")],
+    ]);
     // What was copied up for a link makes way for a directory.
     assert_clean(&[layer("c=1"), layer("a/a=>c c/a/.wh..wh..opq")]);
     // One name's content is another's now: which of them it is told of does not matter.

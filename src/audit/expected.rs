@@ -100,6 +100,12 @@ impl Expected {
         described.is_some_and(|described| described.kind != Kind::Directory)
     }
 
+    /// Whether an entry of this layer has the name, and nothing of lower layers is below it.
+    fn is_no_directory(&self, path: &[u8]) -> bool {
+        let described = self.names.get(path).and_then(|name| name.described.as_ref());
+        described.is_some_and(|inode| inode.kind != Kind::Directory)
+    }
+
     /// An entry is here: all that is above it is there as well.
     fn claim(&mut self, path: &[u8]) {
         let mut end = path.len();
@@ -482,7 +488,9 @@ impl Reading<'_, '_> {
                 continue;
             }
             let next = joined(at, &part);
-            let hidden = self.expected.is_covered(at) || self.expected.is_deleted(&next);
+            let hidden = self.expected.is_covered(at)
+                || self.expected.is_deleted(&next)
+                || self.expected.is_no_directory(&next);
             let below = match hidden {
                 true => Below::Nothing,
                 false => self.stack.below(below, &next)?,
