@@ -62,17 +62,16 @@ impl Builtin {
         threads: usize,
     ) -> Result<()> {
         match self {
-            Builtin::OcilayerImage => {
-                let options = Options::default().threads(threads).skip_blob_digest(true);
-                let options = options.mode(Mode::Overlay);
-                let (layers, store) = (image(layers, diff_ids)?, LayerStore::open(root, &options)?);
-                image::unpack_layers(&layers, &layers.image(), &store, &options, &mut ())?;
-                diff_ids.iter().for_each(|diff_id| println!("{diff_id}"));
-            }
-            Builtin::OcilayerFlatten => {
+            Builtin::OcilayerImage | Builtin::OcilayerFlatten => {
                 let options = Options::default().threads(threads).skip_blob_digest(true);
                 let layers = image(layers, diff_ids)?;
-                image::unpack(&layers, &layers.image(), root, &options, &mut ())?;
+                if self == Builtin::OcilayerImage {
+                    let options = options.mode(Mode::Overlay);
+                    let store = LayerStore::open(root, &options)?;
+                    image::unpack_layers(&layers, &layers.image(), &store, &options, &mut ())?;
+                } else {
+                    image::unpack(&layers, &layers.image(), root, &options, &mut ())?;
+                }
                 diff_ids.iter().for_each(|diff_id| println!("{diff_id}"));
             }
             Builtin::OciImage => {

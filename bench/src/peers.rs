@@ -8,7 +8,7 @@ use ocilayer::image::{ChainLayer, LayerStore};
 
 use crate::Result;
 use crate::builtin::{self, Builtin};
-use crate::layers::{Codec, Kind, Layer};
+use crate::layers::{Codec, Kind, Layer, output};
 use crate::tree::Tree;
 
 /// One way to apply layers.
@@ -239,22 +239,18 @@ fn for_each_layer(tar: &str) -> Command {
 
 /// Which appliers these are: the programs that are here, and what is linked in.
 pub fn versions() -> Vec<String> {
-    let first_line = |command: &mut Command| {
-        let output = command.output().ok().filter(|output| output.status.success())?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        text.lines().next().map(|line| line.trim().to_owned())
-    };
     let mut versions = Vec::new();
     if let Ok(peers) = beside("peers")
-        && let Ok(output) = Command::new(peers).arg("versions").output()
+        && let Ok(modules) = output(Command::new(peers).arg("versions"))
     {
-        versions.extend(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned));
+        versions.extend(modules.lines().map(str::to_owned));
     }
     for crate_name in ["oci-image", "tar"] {
         versions.extend(locked(crate_name).map(|version| format!("crate {crate_name} {version}")));
     }
     for program in ["tar", "bsdtar", IGZIP.0, UNPIGZ.0] {
-        versions.extend(first_line(Command::new(program).arg("--version")));
+        let text = output(Command::new(program).arg("--version")).unwrap_or_default();
+        versions.extend(text.lines().next().map(str::to_owned));
     }
     versions
 }

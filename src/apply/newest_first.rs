@@ -51,7 +51,7 @@ impl<'j> Job<'j> {
 
     fn judge_action(&mut self, entry: &Entry, action: &Action<'_>) -> Result<Judged, JobCause> {
         match *action {
-            Action::Root => self.judge_root(),
+            Action::Root => Ok(self.merge(PathKey::ROOT, DirId::ROOT)),
             Action::Make { parent, name } if entry.kind == Kind::Directory => {
                 self.judge_dir(parent, name)
             }
@@ -76,10 +76,6 @@ impl<'j> Job<'j> {
             Action::Opaque { dir } => self.judge_opaque(dir),
             Action::Skip { .. } => Ok(Judged::Visible),
         }
-    }
-
-    fn judge_root(&mut self) -> Result<Judged, JobCause> {
-        Ok(self.merge(PathKey::ROOT, DirId::ROOT))
     }
 
     /// A directory that a layer above has as well. Its attributes are those of the newest one that

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! An image into one directory.
 
+use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
-use std::{fs, io};
-
-use rustix::fs::{Mode as Permissions, OFlags, open};
 
 use super::at_once::{self, Failure, Made, Making, Order};
 use super::blobs::Blobs;
@@ -14,11 +12,11 @@ use super::chain::Image;
 use super::error::ImageError;
 use super::observer::ImageObserver;
 use super::unpack::{ImageReport, LayerDone, UnpackError, failed_in, sizes};
-use crate::apply::{Uppers, remove_all};
+use crate::apply::{Chain, Uppers, remove_all};
 use crate::options::{Mode, Options};
 use crate::pipeline::Source;
 use crate::report::Report;
-use crate::unpack::{unpack_below, unpack_with};
+use crate::unpack::{open_root, unpack_in};
 
 /// Applies all layers of an image to one directory, which must be empty.
 ///
@@ -54,20 +52,23 @@ pub fn unpack(
         return Err(ImageError::NotEmpty(root.display().to_string()).into());
     }
     let flatten = Flatten { blobs, image, root, options };
-    let mut newest_first = None;
+    let mut layers = None;
     if image.layers.len() > 1 && blobs.opens_again() {
-        newest_first = flatten.newest_first(observer)?;
-        if newest_first.is_none() {
-            flatten.clear().map_err(failed)?;
+        layers = flatten.newest_first(observer)?;
+        if layers.is_none() {
+            // All that is in the root was made here.
+            let dir = open_root(root).map_err(ImageError::Options)?;
+            let removed = remove_all(dir, options.cancel.as_ref());
+            removed.map_err(|errno| failed(errno.into()))?;
         }
     }
-    let newest_first_was = newest_first.is_some();
-    let layers = match newest_first {
+    let newest_first = layers.is_some();
+    let layers = match layers {
         Some(layers) => layers,
         None => flatten.one_by_one(observer)?,
     };
     let (image, wall) = (image.clone(), begin.elapsed());
-    Ok(ImageReport { image, layers, newest_first: newest_first_was, wall })
+    Ok(ImageReport { image, layers, newest_first, wall })
 }
 
 struct Flatten<'f> {
@@ -81,7 +82,7 @@ impl Flatten<'_> {
     fn one_by_one(&self, observer: &mut dyn ImageObserver) -> Result<Vec<LayerDone>, UnpackError> {
         self.run(Order::BottomUp, observer, &|making| {
             let (source, options) = self.layer(&making)?;
-            Ok(unpack_with(source, self.root, &options, making.observer)?)
+            Ok(unpack_in(Chain::Alone, source, self.root, &options, making.observer)?)
         })
     }
 
@@ -95,7 +96,8 @@ impl Flatten<'_> {
             let (source, options) = self.layer(&making)?;
             // One layer at a time.
             let mut uppers = uppers.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(unpack_below(&mut uppers, source, self.root, &options, making.observer)?)
+            let chain = Chain::Below(&mut uppers);
+            Ok(unpack_in(chain, source, self.root, &options, making.observer)?)
         });
         let uppers = uppers.into_inner().unwrap_or_else(PoisonError::into_inner);
         if uppers.is_uncertain() { Ok(None) } else { layers.map(Some) }
@@ -121,12 +123,5 @@ impl Flatten<'_> {
             Ok(Made { done, root: None, reused: false })
         });
         layers.map_err(|failure| failed_in(self.image, failure))
-    }
-
-    /// All that is in the root was made here.
-    fn clear(&self) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = open(self.root, flags, Permissions::empty())?;
-        Ok(remove_all(root, self.options.cancel.as_ref())?)
     }
 }

@@ -12,12 +12,13 @@ use super::chain::{ChainLayer, Image};
 use super::error::ImageError;
 use super::layers::LayerStore;
 use super::observer::ImageObserver;
+use crate::apply::Chain;
 use crate::digest::Digest;
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind};
 use crate::options::{Mode, Options};
 use crate::report::Report;
-use crate::unpack::unpack_above;
+use crate::unpack::unpack_in;
 
 /// Why an image was not unpacked, or not all of it.
 #[derive(Debug, thiserror::Error)]
@@ -137,10 +138,10 @@ pub fn unpack_layers(
             true => making.wait_below()?,
             false => {
                 let partial = to.begin(&layer.chain_id)?;
-                let (source, lowers) = (blobs.open(making.number, &layer)?, making.lowers());
+                let source = blobs.open(making.number, &layer)?;
+                let chain = Chain::Above(making.lowers());
                 let options = making.options.expecting(&layer);
-                report =
-                    Some(unpack_above(lowers, source, &partial.path, &options, making.observer)?);
+                report = Some(unpack_in(chain, source, &partial.path, &options, making.observer)?);
                 to.complete(partial, &layer.chain_id, options.sync)?;
             }
         }

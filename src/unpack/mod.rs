@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode as Permissions, OFlags, open};
 use rustix::io::retry_on_intr;
 
-use crate::apply::{AwaitedLowers, Chain, Counts, Job, JobCause, JobError, MadeLowers, Uppers};
+use crate::apply::{AwaitedLowers, Chain, Counts, Job, JobCause, JobError, MadeLowers};
 use crate::errno::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observer::Observer;
@@ -56,37 +56,17 @@ pub fn unpack_with(
     options: &Options,
     observer: &mut dyn Observer,
 ) -> Result<Report> {
-    run(source, root.as_ref(), options, Chain::Alone, observer)
+    unpack_in(Chain::Alone, source, root.as_ref(), options, observer)
 }
 
-/// The same for a layer whose parents are still being made, in overlay modes. The options name none.
-pub(crate) fn unpack_above(
-    lowers: AwaitedLowers<'_>,
-    source: Source<'_>,
-    root: &Path,
-    options: &Options,
-    observer: &mut dyn Observer,
-) -> Result<Report> {
-    run(source, root, options, Chain::Above(lowers), observer)
-}
-
-/// The same for a layer whose uppers are in the root already, in directory mode. Where they are
-/// [uncertain](Uppers::is_uncertain), it is cancelled.
-pub(crate) fn unpack_below(
-    uppers: &mut Uppers,
-    source: Source<'_>,
-    root: &Path,
-    options: &Options,
-    observer: &mut dyn Observer,
-) -> Result<Report> {
-    run(source, root, options, Chain::Below(uppers), observer)
-}
-
-fn run(
-    source: Source<'_>,
-    root: &Path,
-    options: &Options,
+/// The same for a layer of several: below uppers that turn out to be
+/// [uncertain](crate::apply::Uppers::is_uncertain) it is cancelled, and above lowers that are still being
+/// made the options name none.
+pub(crate) fn unpack_in(
     chain: Chain<'_>,
+    source: Source<'_>,
+    root: &Path,
+    options: &Options,
     observer: &mut dyn Observer,
 ) -> Result<Report> {
     let begin = Instant::now();

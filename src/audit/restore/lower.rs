@@ -25,13 +25,15 @@ impl Mending<'_> {
         let Below::Other(part, kind) = stack.below_root(*level, path)? else { return Err(gone()) };
         let below = joined(&part.path, split(path).1);
         let no = |operation| move |errno| failed(operation, path, errno);
+        let metacopy = stack.metacopy();
+        let takes = |name: &[u8]| is_copied_up(name, metacopy);
         if kind == FileType::RegularFile {
             let OnDisk::File(file) = regular_file(stack, part.level, &below)? else {
                 return Err(gone());
             };
             let stat = fstat(&file).map_err(no("fstat of a lower file"))?;
             let names = xattr::list(&file).map_err(no("flistxattr"))?;
-            let xattrs = copied_up(path, names, stack.metacopy(), |name| xattr::get(&file, name))?;
+            let xattrs = taken(path, names, takes, |name| xattr::get(&file, name))?;
             let inode = Rc::new(Inode::on_disk(&stat, xattrs, Vec::new()));
             return Ok(Wanted { inode, content: Source::Lower(file) });
         }
@@ -46,7 +48,7 @@ impl Mending<'_> {
         let special = special.map_err(no("openat of a lower file"))?;
         let names = xattr::list_special(special.as_fd()).map_err(no("listxattr"))?;
         let get = |name: &[u8]| xattr::get_special(special.as_fd(), name);
-        let xattrs = copied_up(path, names, stack.metacopy(), get)?;
+        let xattrs = taken(path, names, takes, get)?;
         let inode = Rc::new(Inode::on_disk(&stat, xattrs, target));
         Ok(Wanted { inode, content: Source::Kept })
     }
@@ -58,7 +60,10 @@ impl Mending<'_> {
                 let dir = self.restore.stack.dir(part.level, &part.path)?;
                 let dir = dir.ok_or_else(|| failed("openat", path, Errno::NOENT))?;
                 let stat = fstat(&*dir).map_err(|errno| failed("fstat", path, errno))?;
-                let xattrs = inherited(&*dir).map_err(|errno| failed("flistxattr", path, errno))?;
+                let names =
+                    xattr::list(&*dir).map_err(|errno| failed("flistxattr", path, errno))?;
+                let takes = |name: &[u8]| Ok(is_inherited(name));
+                let xattrs = taken(path, names, takes, |name| xattr::get(&*dir, name))?;
                 Rc::new(Inode::on_disk(&stat, xattrs, Vec::new()))
             }
             None => {
@@ -79,30 +84,19 @@ impl Mending<'_> {
     }
 }
 
-fn inherited(dir: impl AsFd) -> Result<Xattrs, Errno> {
-    let mut xattrs = Vec::new();
-    for name in xattr::list(&dir)?.into_iter().filter(|name| is_inherited(name)) {
-        if let Some(value) = xattr::get(&dir, &name)? {
-            xattrs.push((name, value));
-        }
-    }
-    Ok(xattrs)
-}
-
-fn copied_up(
+/// Those that a copy takes.
+fn taken(
     path: &[u8],
     names: Vec<Vec<u8>>,
-    metacopy: &str,
+    takes: impl Fn(&[u8]) -> Result<bool, MetacopyFile>,
     get: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, Errno>,
 ) -> Result<Xattrs> {
+    let refused = |MetacopyFile| failed(MetacopyFile::OPERATION, path, MetacopyFile::ERRNO);
     let mut xattrs = Vec::new();
     for name in names {
-        let copied = is_copied_up(&name, metacopy)
-            .map_err(|MetacopyFile| failed(MetacopyFile::OPERATION, path, MetacopyFile::ERRNO))?;
-        if !copied {
-            continue;
-        }
-        if let Some(value) = get(&name).map_err(|errno| failed("getxattr", path, errno))? {
+        if takes(&name).map_err(refused)?
+            && let Some(value) = get(&name).map_err(|errno| failed("getxattr", path, errno))?
+        {
             xattrs.push((name, value));
         }
     }
